@@ -1,0 +1,20 @@
+"""genaisys: Generative AI Systems that run on your own machine, and the models behind them."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genaisys.errors import GenaisysError
+    from genaisys.system import GenAISys
+
+__version__ = "0.1.0"
+__all__ = ["GenAISys", "GenaisysError", "__version__"]
+
+_HOMES = {"GenAISys": "genaisys.system", "GenaisysError": "genaisys.errors"}
+
+
+def __getattr__(name: str) -> Any:
+    # Torch takes seconds to import; `genaisys --help` should not wait for it.
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'genaisys' has no attribute {name!r}")

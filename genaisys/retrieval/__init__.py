@@ -1,0 +1,1 @@
+"""Documents in, passages and grounded answers out."""
