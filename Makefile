@@ -1,0 +1,52 @@
+# make run    sets up, fetches the parts, indexes the samples and opens the app
+# make test   sets up and runs the tests
+# make lint   format, lint, types, import contract
+# make bench  runs every benchmark (an hour; see benchmarks/RESULTS.md)
+
+VENV     := .venv
+BIN      := $(VENV)/bin
+PYTHON   ?= python3
+PARTS    := smollm2-135m-instruct minilm-l6
+GENAISYS := $(BIN)/genaisys
+INSTALL  := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench parts
+
+help:
+	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
+
+$(VENV)/.core: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "genaisys needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(INSTALL) --editable '.[dev,bench]'
+	@touch $@
+
+parts: $(VENV)/.core
+	@$(GENAISYS) pull $(PARTS)
+
+run: parts
+	@$(GENAISYS) index samples --collection Samples
+	@$(GENAISYS) app --collection Samples
+
+test: $(VENV)/.dev parts
+	@scripts/install-chromium
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/.bench parts
+	$(BIN)/python -m benchmarks
