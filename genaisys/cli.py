@@ -1,0 +1,286 @@
+"""The ``genaisys`` command.
+
+Every verb works without options, has ``--json`` where a program may want to read its result, exits with 0 only on
+success, and says what went wrong in one plain line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import typer.core
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from genaisys.errors import GenaisysError
+
+# Torch and its friends take seconds to import: each verb imports what it needs, so that `--help` is instant.
+if TYPE_CHECKING:
+    from genaisys.messages import ChatMessage
+    from genaisys.retrieval.answering import Answer
+    from genaisys.retrieval.documents import Hit
+    from genaisys.system import GenAISys
+
+DEFAULT_COLLECTION = "Documents"
+DEFAULT_PARTS = ("smollm2-135m-instruct", "minilm-l6")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class PlainErrors(typer.core.TyperGroup):
+    """Turns failures into one plain line and a non-zero exit code."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GenaisysError as error:
+            err.print(f"genaisys: {error}", style="red", markup=False, soft_wrap=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            err.print("\ngenaisys: stopped; everything finished so far is kept.", soft_wrap=True)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    name="genaisys",
+    cls=PlainErrors,
+    help="Ask your own documents, on your own machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Store = Annotated[Path | None, typer.Option(help="Folder of the index (instead of a named collection).")]
+Collection = Annotated[str, typer.Option(help="Named collection, as in the app.")]
+Model = Annotated[str, typer.Option(help="Chat model: a part, hub id, folder, or openai:http://host:port#model.")]
+Encoder = Annotated[str, typer.Option(help="Text encoder: a part, hub id or folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+DEFAULT_ENCODER = "minilm-l6"
+
+
+@app.command()
+def index(
+    folder: Annotated[list[Path], typer.Argument(help="Folders and files to bring in.", metavar="DIR...")],
+    store: Store = None,
+    collection: Collection = DEFAULT_COLLECTION,
+    encoder: Encoder = DEFAULT_ENCODER,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a folder of documents into the index; only what has changed is read again.
+
+    A file that cannot be read is reported, the others are indexed all the same, and the exit code is 1.
+    """
+    from genaisys.system import GenAISys
+
+    outcomes = []
+    with (
+        GenAISys.open(_store(store, collection), encoder=encoder) as system,
+        Progress(
+            SpinnerColumn(),
+            TextColumn("{task.completed} files"),
+            TextColumn("[dim]{task.description}", markup=True),
+            console=err,
+            transient=True,
+        ) as progress,
+    ):
+        task = progress.add_task("")
+        for outcome in system.ingest(folder):
+            outcomes.append(outcome)
+            progress.update(task, advance=1, description=escape(_one_line(outcome.source)))
+            if outcome.status == "failed" and not as_json:
+                err.print(f"[red]failed[/]  {escape(_one_line(outcome.source))}: {escape(outcome.detail)}")
+    counts = Counter(outcome.status for outcome in outcomes)
+    chunks = sum(outcome.chunks for outcome in outcomes)
+    if as_json:
+        _print_json({**counts, "chunks": chunks, "outcomes": [asdict(outcome) for outcome in outcomes]})
+    else:
+        summary = ", ".join(f"{count} {status}" for status, count in counts.items()) or "nothing to index"
+        out.print(f"{summary} ({chunks} passages)")
+    if counts["failed"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    store: Store = None,
+    collection: Collection = DEFAULT_COLLECTION,
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many passages.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """The passages that fit a query best."""
+    with _open(store, collection) as system:
+        hits = system.search(query, k)
+    if as_json:
+        _print_json([_hit_as_json(hit) for hit in hits])
+        return
+    for rank, hit in enumerate(hits, start=1):
+        out.print(f"[bold]{rank}. {escape(_place(hit.chunk.source, hit.chunk.page))}[/] [dim]{hit.score:.2f}[/]")
+        out.print(escape(hit.chunk.text.strip()), end="\n\n")
+    if not hits:
+        out.print("Nothing found.")
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    store: Store = None,
+    collection: Collection = DEFAULT_COLLECTION,
+    model: Model = DEFAULT_MODEL,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question from the documents, with quotations."""
+    with _open(store, collection, model) as system:
+        if as_json:
+            _print_json(asdict(system.ask(question)))
+        else:
+            _answer(system, question, [])
+
+
+@app.command()
+def chat(store: Store = None, collection: Collection = DEFAULT_COLLECTION, model: Model = DEFAULT_MODEL) -> None:
+    """Ask questions one after the other. Ctrl-C stops an answer; Ctrl-D or an empty line ends."""
+    from genaisys.messages import ChatMessage
+
+    history: list[ChatMessage] = []
+    with _open(store, collection, model) as system:
+        while question := _read_question():
+            try:
+                answer = _answer(system, question, history)
+            except KeyboardInterrupt:
+                err.print("\nstopped.")
+                continue
+            history += [ChatMessage.user(question), ChatMessage.assistant(answer.answer)]
+
+
+@app.command(name="app")
+def app_(
+    collection: Annotated[str | None, typer.Option(help="Collection to open first.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = None,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+) -> None:
+    """Open the app in the browser, on this machine only."""
+    from genaisys.apps.documents import launch
+
+    launch(collection, port, browser)
+
+
+@app.command()
+def pull(
+    names: Annotated[list[str] | None, typer.Argument(help="Parts or hub ids; all default parts if none.")] = None,
+) -> None:
+    """Fetch pretrained parts, check their SHA-256, and keep them for use without a network."""
+    from genaisys import hub
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=err,
+        transient=True,
+    ) as progress:
+        for name in names or DEFAULT_PARTS:
+            task = progress.add_task(escape(name), total=None)
+            path = hub.pull(
+                name, on_progress=lambda done, total, t=task: progress.update(t, completed=done, total=total)
+            )
+            out.print(f"{escape(name)}: {escape(str(path))}", soft_wrap=True)
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the pretrained parts: what they are for, their licence, and which are here."""
+    from genaisys import hub
+
+    parts = hub.models()
+    if as_json:
+        _print_json(parts)
+        return
+    table = Table("name", "for", "licence", "size", "here")
+    for part in parts:
+        size = f"{part['size'] / 1e6:.0f} MB"
+        table.add_row(part["name"], part["role"], part["licence"], size, "yes" if part["present"] else "no")
+    out.print(table)
+
+
+def _store(store: Path | None, collection: str) -> Path:
+    if store is not None:
+        return store
+    from genaisys.retrieval.collections import store_of
+
+    return store_of(collection)
+
+
+def _open(store: Path | None, collection: str, model: str = DEFAULT_MODEL) -> GenAISys:
+    folder = _store(store, collection)
+    if not (folder / "index.db").exists():
+        raise GenaisysError(f"there is no index at {folder}; make one with: genaisys index DIR")
+    from genaisys.system import GenAISys
+
+    return GenAISys.open(folder, model=model)
+
+
+def _read_question() -> str:
+    try:
+        return out.input("[bold]› [/]").strip()
+    except (EOFError, KeyboardInterrupt):
+        return ""
+
+
+def _answer(system: GenAISys, question: str, history: list[ChatMessage]) -> Answer:
+    """Print an answer as it comes into being, then its quotations."""
+    from genaisys.retrieval.answering import Finished, Wrote
+
+    for event in system.stream(question, history):
+        match event:
+            case Wrote(text):
+                out.print(text, end="", markup=False, soft_wrap=True)
+            case Finished(answer):
+                break
+    out.print()
+    for sentence in answer.sentences:
+        if not sentence.supported and not answer.refused:
+            out.print(f"[yellow]not in the documents:[/] {escape(sentence.text)}")
+    if answer.citations:
+        out.print("\n[dim]Closest passages[/]" if answer.refused else "")
+    for number, citation in enumerate(answer.citations, start=1):
+        place = _place(citation.source, citation.page)
+        out.print(f"[dim]\\[{number}][/] {escape(citation.quote)}\n    [dim]{escape(place)}[/]")
+    return answer
+
+
+def _hit_as_json(hit: Hit) -> dict[str, Any]:
+    chunk = hit.chunk
+    return {
+        "source": chunk.source,
+        "page": chunk.page,
+        "start": chunk.start,
+        "end": chunk.end,
+        "text": chunk.text,
+        "score": hit.score,
+    }
+
+
+def _place(source: str, page: int | None) -> str:
+    return _one_line(source) + (f", page {page}" if page is not None else "")
+
+
+def _one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
