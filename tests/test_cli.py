@@ -1,0 +1,143 @@
+"""The command as a person or a program uses it: a real process, real parts, real files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+GENAISYS = [sys.executable, "-m", "genaisys"]
+
+
+def run(*arguments: object, home: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*GENAISYS, *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "GENAISYS_HOME": str(home)},
+    )
+
+
+def plain_line(result: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a failed command says."""
+    assert result.returncode not in (0, None)
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    return lines[0]
+
+
+def test_index_search_ask(tmp_path: Path, samples: Path) -> None:
+    store = tmp_path / "store"
+    first = run("index", samples, "--store", store, "--json", home=tmp_path)
+    assert first.returncode == 0, first.stderr
+    report = json.loads(first.stdout)
+    assert report["added"] == len(report["outcomes"]) == sum(path.is_file() for path in samples.rglob("*"))
+
+    again = json.loads(run("index", samples, "--store", store, "--json", home=tmp_path).stdout)
+    assert again["unchanged"] == report["added"]
+
+    question = next(entry for entry in sample_questions() if entry["answer"])
+    found = run("search", question["question"], "--store", store, "-k", "3", "--json", home=tmp_path)
+    hits = json.loads(found.stdout)
+    assert len(hits) == 3
+    assert set(hits[0]) == {"source", "page", "start", "end", "text", "score"}
+    assert question["source"] in {hit["source"] for hit in hits}
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+
+    asked = run("ask", question["question"], "--store", store, "--json", home=tmp_path)
+    answer = json.loads(asked.stdout)
+    assert set(answer) == {"answer", "refused", "citations", "sentences", "timings"}
+    assert not answer["refused"]
+    assert question["answer"] in " ".join(citation["quote"] for citation in answer["citations"])
+    assert set(answer["citations"][0]) == {"source", "page", "start", "end", "quote"}
+
+    said = run("ask", question["question"], "--store", store, home=tmp_path)
+    assert said.returncode == 0
+    assert question["source"] in said.stdout
+
+
+def test_a_bad_file_is_named_and_the_others_are_indexed(tmp_path: Path) -> None:
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    (folder / "good.md").write_text("# Tides\n\nHigh water comes at noon.\n")
+    (folder / "bad.pdf").write_bytes(b"%PDF-1.7\nnothing that a reader could use")
+    result = run("index", folder, "--store", tmp_path / "store", home=tmp_path)
+    assert result.returncode == 1
+    assert "bad.pdf" in result.stderr
+    assert "Traceback" not in result.stderr
+    hits = json.loads(run("search", "high water", "--store", tmp_path / "store", "--json", home=tmp_path).stdout)
+    assert [hit["source"] for hit in hits] == ["good.md"]
+
+
+def test_a_missing_store_says_how_to_make_one(tmp_path: Path) -> None:
+    assert "genaisys index" in plain_line(run("search", "x", "--store", tmp_path / "none", home=tmp_path))
+    assert "genaisys index" in plain_line(run("ask", "x?", home=tmp_path))
+    assert "genaisys index" in plain_line(run("chat", home=tmp_path))
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    assert "nowhere" in plain_line(run("index", tmp_path / "nowhere", "--store", tmp_path / "store", home=tmp_path))
+
+
+def test_a_store_path_that_is_a_file_is_refused(tmp_path: Path, samples: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    assert "file" in plain_line(run("index", samples, "--store", tmp_path / "file", home=tmp_path))
+
+
+def test_unknown_parts_are_refused_without_a_network(tmp_path: Path) -> None:
+    assert "smollm2-135m-instruct" in plain_line(run("pull", "smollm2-135m-instuct", home=tmp_path))
+
+
+def test_models_lists_every_part_with_its_licence_and_hash(tmp_path: Path) -> None:
+    parts = json.loads(run("models", "--json", home=tmp_path).stdout)
+    by_name = {part["name"]: part for part in parts}
+    assert by_name["smollm2-135m-instruct"]["present"]
+    assert by_name["minilm-l6"]["licence"] == "Apache-2.0"
+    assert all(len(part["sha256"]) == 64 for part in parts)
+
+
+def test_chat_understands_a_follow_up(sample_store: Path, tmp_path: Path) -> None:
+    question = next(entry for entry in sample_questions() if entry["answer"])
+    result = run("chat", "--store", sample_store, home=tmp_path, stdin=question["question"] + "\n\n")
+    assert result.returncode == 0, result.stderr
+    assert question["source"] in result.stdout
+
+
+@pytest.mark.parametrize("verb", [["index", "{folder}"], ["chat"], ["app", "--no-browser"]])
+def test_ctrl_c_ends_quietly(verb: list[str], tmp_path: Path, sample_store: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(400):
+        (folder / f"{number}.txt").write_text(f"Note {number}. " + f"The buoy {number} rings. " * 400)
+    store = tmp_path / "store" if verb[0] == "index" else sample_store
+    arguments = [argument.format(folder=folder) for argument in verb]
+    if verb[0] != "app":
+        arguments += ["--store", str(store)]
+    process = subprocess.Popen(
+        [*GENAISYS, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "GENAISYS_HOME": str(tmp_path)},
+        start_new_session=True,  # as in a terminal, where Ctrl-C reaches every process of the foreground group
+    )
+    time.sleep(6)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert "Traceback" not in errors, errors
+    if verb[0] == "index":
+        assert process.returncode == 130
+        finished = run("index", folder, "--store", store, "--json", home=tmp_path)
+        assert finished.returncode == 0, finished.stderr
+
+
+def sample_questions() -> list[dict[str, str]]:
+    return json.loads((Path(__file__).parent / "retrieval" / "sample_questions.json").read_text())
