@@ -17,7 +17,7 @@ import typer
 import typer.core
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from genaisys.errors import GenaisysError
@@ -185,19 +185,15 @@ def pull(
     from genaisys import hub
 
     with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        console=err,
-        transient=True,
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=err, transient=True
     ) as progress:
         for name in names or DEFAULT_PARTS:
-            task = progress.add_task(escape(name), total=None)
-            path = hub.pull(
-                name, on_progress=lambda done, total, t=task: progress.update(t, completed=done, total=total)
-            )
-            out.print(f"{escape(name)}: {escape(str(path))}", soft_wrap=True)
+            task = progress.add_task(escape(name))
+
+            def show(step: str, done: int, total: int, name: str = name, task: TaskID = task) -> None:
+                progress.update(task, description=f"{escape(name)}: {step}", completed=done, total=total or None)
+
+            out.print(f"{escape(name)}: {escape(str(hub.pull(name, show)))}", soft_wrap=True)
 
 
 @app.command()
