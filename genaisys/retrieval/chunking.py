@@ -5,6 +5,7 @@ don't, and is about as long as the text encoder can see at once. Headings are no
 ``context`` of the passages below them.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -228,7 +229,7 @@ def _pack(section: _Section) -> Iterator[list[_Unit]]:
     while ends[-1] > 0:
         ends.append(best_start[ends[-1]])
     ends.reverse()
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in itertools.pairwise(ends):
         yield units[start:end]
 
 

@@ -1,8 +1,8 @@
 """Where the sentences of a text begin and end.
 
-One pass of a regular expression finds everything that may end a sentence; a few rules, in the spirit of Kiss and Strunk,
-"Unsupervised Multilingual Sentence Boundary Detection" (2006), decide about full stops: what stands before the stop
-(an abbreviation, an initial, an enumerator), and what follows it.
+One pass of a regular expression finds everything that may end a sentence. A few rules, in the spirit of Kiss and
+Strunk, "Unsupervised Multilingual Sentence Boundary Detection" (2006), decide about full stops: what stands before the
+stop (an abbreviation, an initial, an enumerator), and what follows it.
 """
 
 import re
@@ -14,26 +14,31 @@ _NEXT_WORD = re.compile(r"""\s*+["'“‘«‹(\[{「『（¿¡*_]*+([\w'’]*+[
 _STOPS_WITHOUT_SPACE = frozenset("。！？｡।")  # scripts that write no space between sentences
 _OPENING = "([{\"'“‘«‹*_"
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Abbreviations, lower case without their last stop.
-_NEVER_LAST = frozenset(
-    "dr mr mrs ms mx messrs prof st mt ft gen col lt capt cmdr sgt maj rev hon gov sen rep pres fr e.g i.e eg ie vs v cf"
-    " viz ca approx resp incl esp dept univ assn bros ed eds trans dipl herr mme mlle z.b d.h bzw".split()
+_NEVER_LAST = _words(
+    "dr mr mrs ms mx messrs prof st mt ft gen col lt capt cmdr sgt maj rev hon gov sen rep pres fr e.g i.e eg ie vs v"
+    " cf viz ca approx resp incl esp dept univ assn bros ed eds trans dipl herr mme mlle z.b d.h bzw"
 )
-_BEFORE_NUMBER = frozenset(
-    "no nos nr fig figs eq eqs sec secs sect vol vols ch chap p pp par art app tab ref refs ver v tel ext rm bldg c"
-    " jan feb mar apr jun jul aug sep sept oct nov dec".split()
+_BEFORE_NUMBER = _words(
+    "no nos nr fig figs eq eqs sec secs sect vol vols ch chap p pp par art app tab ref refs ver tel ext rm bldg c"
+    " jan feb mar apr jun jul aug sep sept oct nov dec"
 )
-_SOMETIMES_LAST = frozenset(
+_SOMETIMES_LAST = _words(
     "inc ltd co corp jr sr al u.s u.s.a u.k u.n e.u d.c a.m p.m a.d b.c ph.d m.d b.a m.a b.sc m.sc ave blvd rd"
-    " dec jan feb mar apr jun jul aug sep sept oct nov mon tue tues wed thu thur thurs fri sat sun".split()
+    " jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat sun"
 )
 # Words that begin sentences far more often than names: after "U.S." or an initial they tell a new sentence.
-_STARTERS = frozenset(
-    "a after all also although an and another any are as at because before but by can did do does during each even every"
-    " finally first for from had has have he her here his how however i if in instead is it its later many meanwhile"
-    " more most much my no not nothing now of on once one only or other our she since so some soon still such than that"
-    " the their then there therefore these they this those though thus to today two until was we were what when where"
-    " whether which while who why will with yet you your".split()
+_STARTERS = _words(
+    "a after all also although an and another any are as at because before but by can did do does during each even"
+    " every finally first for from had has have he her here his how however i if in instead is it its later many"
+    " meanwhile more most much my no not nothing now of on once one only or other our she since so some soon still such"
+    " than that the their then there therefore these they this those though thus to today two until was we were what"
+    " when where whether which while who why will with yet you your"
 )
 
 

@@ -9,6 +9,7 @@ from genaisys.retrieval.documents import Block, BlockKind, Document
 
 MAX_TEXT_CHARACTERS = 20_000_000
 MAX_TITLE_CHARACTERS = 300
+TITLE_BLOCKS = 3  # a heading among the first blocks may be the title
 CELL_SEPARATOR = " | "
 
 
@@ -34,7 +35,8 @@ class Draft:
 
     def heading(self, text: str, level: int, page: int | None = None) -> None:
         line = one_line(text)
-        self._first_heading = self._first_heading or line
+        if len(self.blocks) < TITLE_BLOCKS:
+            self._first_heading = self._first_heading or line
         self._add("heading", line, level=level, page=page)
 
     def paragraph(self, text: str, page: int | None = None) -> None:
@@ -89,13 +91,13 @@ def row_text(cells: Sequence[str]) -> str:
     return CELL_SEPARATOR.join(texts)
 
 
-def is_header(first: Sequence[str], rows: int) -> bool:
-    """Whether the ``first`` of a table's ``rows`` rows names the columns: distinct words and no numbers."""
-    names = [cell.strip() for cell in first]
+def is_header(cells: Sequence[str]) -> bool:
+    """Whether the first row of a table names the columns: distinct words and no numbers."""
+    names = [cell.strip() for cell in cells]
     while names and not names[-1]:
         names.pop()
     distinct = len(set(names)) == len(names) and all(names)
-    return rows > 1 and len(names) > 1 and distinct and not any(_NUMBER.fullmatch(name) for name in names)
+    return len(names) > 1 and distinct and not any(_NUMBER.fullmatch(name) for name in names)
 
 
 _NUMBER = re.compile(r"[-+(]?[^\w\s]?\d[\d\s.,:/%)-]*\w{0,3}")

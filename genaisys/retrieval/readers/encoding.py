@@ -30,11 +30,10 @@ def decode(content: bytes, declared: str | None = None) -> str:
     for mark, encoding in _BYTE_ORDER_MARKS:
         if content.startswith(mark):
             return _checked(content.decode(encoding, errors="replace"))
-    wide = _utf16_without_mark(content)
-    for encoding in (wide, "utf-8", declared):
-        if encoding:
+    for candidate in (_utf16_without_mark(content), "utf-8", declared):
+        if candidate:
             try:
-                return _checked(content.decode(encoding))
+                return _checked(content.decode(candidate))
             except (UnicodeError, LookupError):
                 continue
     return _checked(content.decode(_legacy_encoding(content), errors="replace"))

@@ -14,23 +14,28 @@ from lxml import etree
 from genaisys.retrieval.readers.draft import Draft, is_header, one_line, row_text
 from genaisys.retrieval.readers.encoding import decode
 
-_DROPPED = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_DROPPED = _words(
     "script style noscript template svg canvas iframe object embed audio video nav button select textarea input label"
-    " legend datalist dialog menu map rp rt".split()
+    " legend datalist dialog menu map rp rt"
 )
 _DROPPED_OUTSIDE_ARTICLES = frozenset(("header", "footer"))
 _ARTICLES = frozenset(("main", "article", "section"))
 _DROPPED_ROLES = frozenset(
     ("navigation", "search", "banner", "contentinfo", "menu", "menubar", "dialog", "alertdialog")
 )
-_DROPPED_CLASSES = frozenset(
-    "headerlink anchor-link sphinxsidebar navbar breadcrumb breadcrumbs skip-link skip-to-content cookie-banner".split()
+_DROPPED_CLASSES = _words(
+    "headerlink anchor-link sphinxsidebar navbar breadcrumb breadcrumbs skip-link skip-to-content cookie-banner"
 )
-_ASIDE_CONTENT = frozenset("footnote footnote-list topic admonition note callout".split())
+_ASIDE_CONTENT = _words("footnote footnote-list topic admonition note callout")
 _INVISIBLE_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
-_BLOCKS = frozenset(
-    "address article aside blockquote body center dd details div dl dt fieldset figcaption figure footer form h1 h2 h3 h4"
-    " h5 h6 header hgroup hr html li main ol p pre section summary table tbody td tfoot th thead tr ul caption".split()
+_BLOCKS = _words(
+    "address article aside blockquote body center dd details div dl dt fieldset figcaption figure footer form h1 h2 h3"
+    " h4 h5 h6 header hgroup hr html li main ol p pre section summary table tbody td tfoot th thead tr ul caption"
 )
 _ITEMS = frozenset(("li", "dt"))
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
@@ -246,7 +251,7 @@ class _Page:
         if not rows:
             return
         names = [one_line(cell) for cell in rows[0]]
-        header = row_text(names) if table.named or is_header(names, len(rows)) else ""
+        header = row_text(names) if len(rows) > 1 and (table.named or is_header(names)) else ""
         for row in rows:
             if sum(not cell.isspace() for cell in row if cell) == 1:
                 self._add("paragraph", " ".join(row))

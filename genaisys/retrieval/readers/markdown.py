@@ -5,7 +5,7 @@ import re
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from genaisys.retrieval.readers.draft import Draft, clean, is_header, row_text
+from genaisys.retrieval.readers.draft import Draft, clean, row_text
 from genaisys.retrieval.readers.encoding import decode
 from genaisys.retrieval.readers.html import read_markup_into
 
@@ -40,7 +40,7 @@ def read_markdown(content: bytes) -> Draft:
             case "tr_open":
                 table.append([])
             case "table_close":
-                header = row_text(table[0]) if is_header(table[0], len(table)) else ""
+                header = row_text(table[0]) if len(table) > 1 else ""
                 for row in table:
                     draft.row(row, header)
                 table = []

@@ -5,9 +5,10 @@ import re
 from genaisys.retrieval.readers.draft import Draft, clean
 from genaisys.retrieval.readers.encoding import decode
 
+_BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 _ITEM = re.compile(r"\s*(?:[-*+•‣◦▪●–]|\(?(?:\d{1,3}|[a-z])[.)])\s+\S")
 _RULE = re.compile(r"\s*(?P<mark>[-=~*_^#])(?P=mark){2,}\s*")
-_NUMBERED = re.compile(r"(?:\d{1,2}(?:\.\d{1,2}){0,4}\.?|[IVX]+\.|(?:Chapter|Section|Part|Appendix) \w+[.:]?)\s+\S")
+_NUMBERED = re.compile(r"(?:\d{1,2}(?:\.\d{1,2}){1,4}\.?|(?:Chapter|Section|Part|Appendix)\s\w+[.:]?)\s+\S")
 _SHORT_LINE = 0.6  # of the longest line of its paragraph: a line this short was ended by its writer
 _NARROWEST_WRAP = 40  # characters; nobody wraps prose at less
 
@@ -15,10 +16,14 @@ _NARROWEST_WRAP = 40  # characters; nobody wraps prose at less
 def read_text(content: bytes) -> Draft:
     """``.txt`` and anything else that is plain text."""
     draft = Draft()
-    for paragraph in re.split(r"\n[^\S\n]*\n\s*?(?=[^\n])", clean(decode(content)).strip("\n")):
-        lines = [line.rstrip() for line in paragraph.split("\n") if not line.isspace() and line]
-        _add_paragraph(draft, lines)
+    read_text_into(draft, decode(content))
     return draft
+
+
+def read_text_into(draft: Draft, text: str) -> None:
+    for paragraph in _BLANK_LINES.split(clean(text)):
+        lines = [line.rstrip() for line in paragraph.split("\n") if line and not line.isspace()]
+        _add_paragraph(draft, lines)
 
 
 def _add_paragraph(draft: Draft, lines: list[str]) -> None:
@@ -66,9 +71,9 @@ def _heading_level(lines: list[str]) -> int:
         return 0
     if len(lines) > 1 and _RULE.fullmatch(lines[1]) and len(lines[1].strip()) >= 0.5 * len(first):
         return 1 if lines[1].strip()[0] in "=#" else 2
-    if len(lines) > 1 or first[-1] in ".,;:!?":
+    if len(lines) > 1 or first[-1] in ".,;:":
         return 0
-    if _NUMBERED.match(first) and len(first) <= 80:
+    if _NUMBERED.match(first):
         return 2 + first.split()[0].strip(".").count(".")
     if first.isupper() and len(first) > 3:
         return 2
