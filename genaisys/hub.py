@@ -26,6 +26,7 @@ from genaisys.errors import GenaisysError
 from genaisys.parts import PARTS, Part
 
 _MANIFEST = "part.json"
+_ROOM = 6  # times its download is what a part takes at most, while it is unpacked and converted
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
@@ -46,8 +47,8 @@ def local_path(name: str) -> Path:
     """
     if name in PARTS:
         return _local_part(name)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = Path(os.path.expanduser(name))
+    if os.path.isdir(folder):
         if not (folder / "config.json").is_file():
             raise PartMissing(f"{name} is not the folder of a model: it has no config.json")
         return folder.resolve()
@@ -79,7 +80,7 @@ def pull(name: str, on_progress: OnProgress = lambda step, done, total: None) ->
     try:
         if name in PARTS:
             return _pull_part(name, on_progress)
-        if Path(name).expanduser().is_dir():
+        if os.path.isdir(os.path.expanduser(name)):
             return local_path(name)
         if not _HUB_ID.fullmatch(name):
             raise PartMissing(_unknown(name))
@@ -136,7 +137,7 @@ def _local_part(name: str) -> Path:
     if touched:
         _verify(name, touched)
         with suppress(OSError):  # a cache that cannot be written to is hashed each time
-            _write_manifest(folder, {file: record | {"stamp": stamps[file]} for file, record in files.items()})
+            _write_manifest(name, folder, {file: record | {"stamp": stamps[file]} for file, record in files.items()})
     return folder
 
 
@@ -144,16 +145,19 @@ def _manifest(name: str) -> dict[str, dict[str, Any]]:
     """What is recorded of the files of a part: their SHA-256, size and time."""
     try:
         manifest = json.loads((parts_folder() / name / _MANIFEST).read_text("utf-8"))
+        weights, files = manifest["weights"], dict(manifest["files"])
     except FileNotFoundError:
         raise PartMissing(_missing(name)) from None
-    except ValueError:
+    except (ValueError, KeyError, TypeError):
         raise PartDamaged(_damaged(name, _MANIFEST)) from None
-    return manifest
+    if weights != PARTS[name].sha256:  # the table has been changed since
+        raise PartMissing(_missing(name))
+    return files
 
 
-def _write_manifest(folder: Path, files: dict[str, dict[str, Any]]) -> None:
+def _write_manifest(name: str, folder: Path, files: dict[str, dict[str, Any]]) -> None:
     new = folder / f".{_MANIFEST}.{os.getpid()}"
-    new.write_text(json.dumps(files, indent=1), "utf-8")
+    new.write_text(json.dumps({"weights": PARTS[name].sha256, "files": files}, indent=1), "utf-8")
     new.replace(folder / _MANIFEST)
 
 
@@ -189,6 +193,7 @@ def _pull_part(name: str, on_progress: OnProgress) -> Path:
             _verify(name, _manifest(name))
             return folder
         shutil.rmtree(staging, ignore_errors=True)  # left by a killed process
+        _require_room(part)
         _fill(staging, part, downloads, on_progress)
         if file_sha256(staging / part.weights) != part.sha256:
             shutil.rmtree(staging)
@@ -196,18 +201,22 @@ def _pull_part(name: str, on_progress: OnProgress) -> Path:
         if part.convert:
             on_progress("converting", 0, 0)
             part.convert(staging)
-        paths = [path for path in sorted(staging.rglob("*")) if path.is_file()]
-        _write_manifest(
-            staging,
-            {
-                path.relative_to(staging).as_posix(): {"sha256": file_sha256(path), "stamp": _stamp(path)}
-                for path in paths
-            },
-        )
+        files = {path.relative_to(staging).as_posix(): path for path in sorted(staging.rglob("*")) if path.is_file()}
+        records = {file: {"sha256": file_sha256(path), "stamp": _stamp(path)} for file, path in files.items()}
+        _write_manifest(name, staging, records)
         shutil.rmtree(folder, ignore_errors=True)
         staging.replace(folder)
         shutil.rmtree(downloads, ignore_errors=True)
     return folder
+
+
+def _require_room(part: Part) -> None:
+    needed, free = _ROOM * part.size, shutil.disk_usage(parts_folder()).free
+    if free < needed:
+        raise DownloadFailed(
+            f"no room: unpacking {part.size / 1e6:.0f} MB needs {needed / 1e6:.0f} MB and {parts_folder()} has "
+            f"{free / 1e6:.0f} MB; free some, or name another folder with GENAISYS_CACHE"
+        )
 
 
 def _fill(folder: Path, part: Part, downloads: Path, on_progress: OnProgress) -> None:

@@ -184,10 +184,15 @@ class LocalChatModel:
 
     def _as_data(self, text: str) -> str:
         """``text`` with its control tokens broken up: a document must not be able to end its own turn."""
-        return self._special.sub(lambda token: f"{token[0][:1]} {token[0][1:]}", text)
+        return self._special.sub(lambda token: f"{token[0][:1]} {token[0][1:]}", _encodable(text))
 
     def _tokens(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return self._tokenizer.encode(_encodable(text), add_special_tokens=False, split_special_tokens=True)
+
+
+def _encodable(text: str) -> str:
+    """``text`` without lone surrogates, which broken file names and files bring, and which no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _packs(tokens: list[list[int]]) -> Iterator[list[int]]:
