@@ -99,7 +99,9 @@ def read_document(path: Path, *, source: str | None = None) -> Document:
             f"{name} is damaged or not a valid {one_line(kind)} file ({type(error).__name__}); get a complete copy"
         ) from error
     content_hash = hashlib.sha256(content).hexdigest()
-    return draft.document(source or name, path.stem, _MEDIA_TYPES.get(reader, "text/plain"), content_hash)
+    key = source or path.name.encode("utf-8", "replace").decode()
+    title = path.name if reader is read_code else path.stem
+    return draft.document(key, title, _MEDIA_TYPES.get(reader, "text/plain"), content_hash)
 
 
 def _content(path: Path) -> bytes:

@@ -43,8 +43,12 @@ def _legacy_encoding(content: bytes) -> str:
     """The likeliest single-byte or East Asian encoding of ``content``."""
     # Lines with letters beyond ASCII are what tells encodings apart.
     telling = b"\n".join(line for line in content[: 10 * SAMPLE_BYTES].split(b"\n") if not line.isascii())
-    best = from_bytes(telling[:SAMPLE_BYTES], cp_isolation=_LEGACY).best()
-    return best.encoding if best else "cp1252"
+    matches = list(from_bytes(telling[:SAMPLE_BYTES], cp_isolation=_LEGACY))
+    if not matches:
+        return "cp1252"
+    # The commonest one wins a tie: Western and Central European letters share their bytes.
+    equal = [match.encoding for match in matches if match.chaos <= matches[0].chaos]
+    return "cp1252" if "cp1252" in equal else equal[0]
 
 
 def _utf16_without_mark(content: bytes) -> str | None:

@@ -23,7 +23,7 @@ _DROPPED = _words(
     "script style noscript template svg canvas iframe object embed audio video nav button select textarea input label"
     " legend datalist dialog menu map rp rt"
 )
-_DROPPED_OUTSIDE_ARTICLES = frozenset(("header", "footer"))
+_DROPPED_OUTSIDE_ARTICLES = frozenset(("header", "footer", "aside"))
 _ARTICLES = frozenset(("main", "article", "section"))
 _DROPPED_ROLES = frozenset(
     ("navigation", "search", "banner", "contentinfo", "menu", "menubar", "dialog", "alertdialog")
@@ -31,7 +31,6 @@ _DROPPED_ROLES = frozenset(
 _DROPPED_CLASSES = _words(
     "headerlink anchor-link sphinxsidebar navbar breadcrumb breadcrumbs skip-link skip-to-content cookie-banner"
 )
-_ASIDE_CONTENT = _words("footnote footnote-list topic admonition note callout")
 _INVISIBLE_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
 _BLOCKS = _words(
     "address article aside blockquote body center dd details div dl dt fieldset figcaption figure footer form h1 h2 h3"
@@ -95,7 +94,7 @@ class _Entry:
 
 @dataclass(slots=True)
 class _Table:
-    rows: list[list[str]] = field(default_factory=list)
+    rows: list[list[list[str]]] = field(default_factory=list)  # the pieces of text of each cell of each row
     named: bool = False  # whether its first row is made of <th> only
     in_cell: bool = False
     is_layout: bool = False  # a table that only arranges the page: its cells hold headings, code or other tables
@@ -131,7 +130,8 @@ class _Page:
         if self._skipped:
             self._skipped += 1
             return
-        if tag in _DROPPED or (tag in _DROPPED_OUTSIDE_ARTICLES and not self._articles) or _is_dropped(tag, attributes):
+        outside = tag in _DROPPED_OUTSIDE_ARTICLES and not self._articles and not self._mains
+        if outside or tag in _DROPPED or (attributes and _is_dropped(attributes)):
             self._skipped = 1
             return
         self._depth += 1
@@ -200,7 +200,7 @@ class _Page:
         elif table and tag in ("td", "th"):
             if not table.rows:
                 table.rows.append([])
-            table.rows[-1].append("")
+            table.rows[-1].append([])
             table.in_cell = True
             if tag == "td" and len(table.rows) == 1:
                 table.named = False
@@ -232,8 +232,7 @@ class _Page:
             return
         table = self._tables[-1] if self._tables else None
         if table and table.in_cell and not table.is_layout:
-            row = table.rows[-1]
-            row[-1] = f"{row[-1]} {text}"
+            table.rows[-1][-1].append(text)
         elif self._level:
             self.first_heading = self.first_heading or one_line(text)
             self._add("heading", text, self._level)
@@ -246,14 +245,13 @@ class _Page:
         self._add_rows(self._tables.pop())
 
     def _add_rows(self, table: _Table) -> None:
-        rows = [row for row in table.rows if any(cell and not cell.isspace() for cell in row)]
+        rows = [[" ".join(cell) for cell in row] for row in table.rows if any(row)]
         table.rows = []
         if not rows:
             return
-        names = [one_line(cell) for cell in rows[0]]
-        header = row_text(names) if len(rows) > 1 and (table.named or is_header(names)) else ""
+        header = row_text(rows[0]) if len(rows) > 1 and (table.named or is_header(rows[0])) else ""
         for row in rows:
-            if sum(not cell.isspace() for cell in row if cell) == 1:
+            if sum(map(bool, row)) == 1:
                 self._add("paragraph", " ".join(row))
             else:
                 self._add("row", row_text(row), header=header)
@@ -267,16 +265,12 @@ def _arranges_page(tag: str, table: _Table) -> bool:
     return tag in _HEADINGS or tag in ("pre", "table") or (tag in ("ul", "ol", "dl") and len(table.rows) == 1)
 
 
-def _is_dropped(tag: str, attributes: Mapping[str, Any]) -> bool:
+def _is_dropped(attributes: Mapping[str, Any]) -> bool:
     """Whether an element is not shown, or belongs to the site and not to the page."""
-    if not attributes:
-        return tag == "aside"
-    classes = attributes.get("class", "").split()
     return (
         "hidden" in attributes
         or attributes.get("aria-hidden") == "true"
         or attributes.get("role") in _DROPPED_ROLES
-        or not _DROPPED_CLASSES.isdisjoint(classes)
-        or (tag == "aside" and _ASIDE_CONTENT.isdisjoint(classes))
+        or not _DROPPED_CLASSES.isdisjoint(attributes.get("class", "").split())
         or ("style" in attributes and bool(_INVISIBLE_STYLE.search(attributes["style"])))
     )

@@ -2,8 +2,7 @@
 
 import email
 import email.policy
-from email.message import EmailMessage
-from typing import cast
+from email.message import MIMEPart
 
 from genaisys.retrieval.readers.draft import Draft
 from genaisys.retrieval.readers.encoding import decode
@@ -14,7 +13,7 @@ _SHOWN = ("From", "To", "Cc", "Date")
 
 
 def read_eml(content: bytes) -> Draft:
-    message = cast(EmailMessage, email.message_from_bytes(content, policy=email.policy.default))
+    message = email.message_from_bytes(content, policy=email.policy.default)
     draft = Draft()
     draft.title = str(message["Subject"] or "")
     draft.heading(draft.title, 1)
@@ -22,6 +21,8 @@ def read_eml(content: bytes) -> Draft:
         value = str(message[name] or "")
         draft.metadata[name.lower()] = value
         draft.item(f"{name}: {value}" if value else "")
+    if message["Date"] is not None and message["Date"].datetime is not None:
+        draft.metadata["date"] = message["Date"].datetime.date().isoformat()
     body = message.get_body(preferencelist=("plain", "html"))
     if body is not None:
         text = _text(body)
@@ -34,6 +35,6 @@ def read_eml(content: bytes) -> Draft:
     return draft
 
 
-def _text(body: EmailMessage) -> str:
+def _text(body: MIMEPart) -> str:
     payload = body.get_payload(decode=True)
     return decode(payload if isinstance(payload, bytes) else b"", body.get_content_charset())

@@ -12,6 +12,7 @@ import pypdfium2
 from pypdfium2 import raw as pdfium
 
 from genaisys.retrieval.readers.draft import Draft, UnreadableDocument, clean, one_line
+from genaisys.retrieval.readers.tables import add_table
 from genaisys.retrieval.sentences import sentence_spans
 
 MAX_PAGES = 5_000
@@ -22,12 +23,14 @@ BOLD_WEIGHT = 600
 MAX_HEADING_CHARACTERS = 150
 WIDE_GAP = 1.4  # of the usual distance of lines
 TYPE_SPACING = 1.15  # of lines, in sizes of their type
+CELL_GAP = 1.2  # between the cells of a table, in sizes of the type
 REPEATS = 3  # pages on which a line at the edge makes a running header
 EDGE_LINES = 2
 
 _ITEM = re.compile(r"(?:[-*•‣◦▪●–\uf0b7]|\(?(?:\d{1,2}|[a-z])[.)])\s+\S")
 _PAGE_NUMBER = re.compile(r"(?:page\s*)?[-–—\s]*(?:\d{1,4}|[ivxlc]{1,6})[-–—\s]*(?:(?:/|of)\s*\d{1,4})?", re.IGNORECASE)
 _LINE = re.compile("([^\r\n\ufffe]*\ufffe?)(?:\r\n)?")
+_LEADERS = re.compile(r"(?:\s*+\.){4,}+")  # the dots of a table of contents
 _WORD = re.compile(r"\w+(?:-\w+)*")
 _HYPHENS = ("-", "\u00ad", "\u2010", "\ufffe")  # the last is how PDFium marks a broken word
 _NO_TITLE = re.compile(r"untitled|microsoft \w+ - .*|.*\.(?:docx?|pdf|tex|dvi|indd|pptx?|xlsx?|odt|rtf)|[\W\d_]*", re.I)
@@ -46,14 +49,16 @@ class _Line:
     bottom: float
     size: float
     bold: bool
+    cells: tuple[str, ...]  # in rows of tables only
 
 
 @dataclass(slots=True)
 class _Paragraph:
-    kind: str  # heading, item or paragraph
+    kind: str  # heading, item, paragraph or table
     text: str
     page: int
     size: float
+    rows: tuple[tuple[str, ...], ...] = ()  # tables only
 
 
 def read_pdf(content: bytes) -> Draft:
@@ -76,6 +81,8 @@ def read_pdf(content: bytes) -> Draft:
                 draft.heading(paragraph.text, 1 + min(5, sizes.index(round(paragraph.size))), paragraph.page)
             case "item":
                 draft.item(paragraph.text, paragraph.page)
+            case "table":
+                add_table(draft, paragraph.rows, paragraph.page)
             case _:
                 draft.paragraph(paragraph.text, paragraph.page)
     return draft
@@ -117,7 +124,22 @@ def _lines(page: pypdfium2.PdfTextPage) -> Iterator[_Line]:
         _, _, right = _box(page, last)
         size = pdfium.FPDFText_GetFontSize(page, first)
         bold = pdfium.FPDFText_GetFontWeight(page, first) >= BOLD_WEIGHT
-        yield _Line(text.strip().translate(_LIGATURES), left, right, bottom, size, bold)
+        cells = _cells(page, first, last, CELL_GAP * size)
+        yield _Line(_readable(text), left, right, bottom, size, bold, cells)
+
+
+def _cells(page: pypdfium2.PdfTextPage, first: int, last: int, gap: float) -> tuple[str, ...]:
+    """The parts of a line that stand wide apart."""
+    areas = [
+        page.get_rect(index) for index in range(page.count_rects(first, 1 + last - first))
+    ]  # left, bottom, right, top
+    cells: list[tuple[float, float, float, float]] = []
+    for left, bottom, right, top in areas:
+        if cells and left - cells[-1][2] < gap:
+            before = cells.pop()
+            left, bottom, top = before[0], min(before[1], bottom), max(before[3], top)
+        cells.append((left, bottom, right, top))
+    return tuple(_readable(page.get_text_bounded(*cell)) for cell in cells) if len(cells) > 1 else ()
 
 
 def _box(page: pypdfium2.PdfTextPage, index: int) -> tuple[float, float, float]:
@@ -125,6 +147,10 @@ def _box(page: pypdfium2.PdfTextPage, index: int) -> tuple[float, float, float]:
     left, right, bottom, top = (ctypes.c_double() for _ in range(4))
     pdfium.FPDFText_GetCharBox(page, index, left, right, bottom, top)
     return left.value, bottom.value, right.value
+
+
+def _readable(text: str) -> str:
+    return _LEADERS.sub(" ", text.translate(_LIGATURES)).strip()
 
 
 def _drop_running_lines(pages: list[list[_Line]]) -> None:
@@ -186,6 +212,8 @@ def _right_margins(lines: list[_Line]) -> dict[int, float]:
 
 
 def _begins_paragraph(previous: _Line, line: _Line, spacing: float, margin: float) -> bool:
+    if previous.cells or line.cells:
+        return not (previous.cells and line.cells)
     if round(previous.size) != round(line.size) or _ITEM.match(line.text):
         return True
     gap = previous.bottom - line.bottom
@@ -201,10 +229,12 @@ def _begins_paragraph(previous: _Line, line: _Line, spacing: float, margin: floa
 
 
 def _joined(lines: list[_Line], page: int, body: float, words: set[str]) -> _Paragraph:
-    text = lines[0].text
+    first = lines[0]
+    if len(lines) > 1 and first.cells:
+        return _Paragraph("table", first.text, page, first.size, tuple(line.cells for line in lines))
+    text = first.text
     for line in lines[1:]:
         text = _join(text, line.text, words)
-    first = lines[0]
     large = first.size >= HEADING_SIZE * body
     bold = all(line.bold for line in lines) and first.size >= body and _UNFINISHED.search(text) is not None
     if (large or bold) and len(text) <= MAX_HEADING_CHARACTERS and any(map(str.isalpha, text)):
@@ -231,6 +261,7 @@ def _mend_page_breaks(paragraphs: Iterator[_Paragraph]) -> list[_Paragraph]:
             last
             and last.page < paragraph.page
             and last.kind != "heading"
+            and last.kind != "table"
             and paragraph.kind == "paragraph"
             and paragraph.text[0].islower()
             and _UNFINISHED.search(last.text)

@@ -1,6 +1,7 @@
 """Tables: comma- and tab-separated files, and the rows of any other format's tables."""
 
 import csv
+import io
 import itertools
 from collections.abc import Iterable, Sequence
 
@@ -16,7 +17,7 @@ def read_csv(content: bytes) -> Draft:
     text = clean(decode(content))
     draft = Draft()
     try:
-        add_table(draft, csv.reader(text.split("\n"), delimiter=_delimiter(text)))
+        add_table(draft, csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text)))
     except csv.Error as error:
         raise UnreadableDocument(f"is not a table that can be read: {error}") from error
     return draft
