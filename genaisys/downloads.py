@@ -182,7 +182,7 @@ def _append(client: httpx.Client, url: str, partial: Path, wheel: Wheel, on_prog
         with partial.open("ab") as file:
             file.truncate(start)
             done = start
-            for block in response.iter_bytes(_BLOCK):
+            for block in response.iter_bytes():
                 file.write(block)
                 done += len(block)
                 on_progress("downloading", done, wheel.size)

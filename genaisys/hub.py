@@ -189,10 +189,11 @@ def _pull_part(name: str, on_progress: OnProgress) -> Path:
     staging, downloads = folder.with_name(f".{name}.new"), folder.with_name(f".{name}.download")
     with _lock(name, on_progress):
         on_progress("checking", 0, 0)
+        shutil.rmtree(staging, ignore_errors=True)  # left by a killed process
         with suppress(PartMissing, PartDamaged):
             _verify(name, _manifest(name))
+            shutil.rmtree(downloads, ignore_errors=True)
             return folder
-        shutil.rmtree(staging, ignore_errors=True)  # left by a killed process
         _require_room(part)
         _fill(staging, part, downloads, on_progress)
         if file_sha256(staging / part.weights) != part.sha256:
