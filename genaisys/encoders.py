@@ -1,8 +1,8 @@
 """Data encoders: raw inputs -> vectors. They are frozen, and they compose (speech -> text -> vector).
 
 ``TextEncoder`` runs any sentence-transformers model. A passage gets one vector for the whole and one for each sentence,
-all from a single pass: a sentence's vector is the mean of its tokens *as the whole passage makes them mean* ("late chunking",
-Günther et al. 2024, arXiv:2409.04701). On SQuAD this ranks better than sentences that are encoded one by one, and it
+all from a single pass: a sentence's vector is the mean of its tokens *as the whole passage makes them mean* ("late
+chunking", Günther et al. 2024, arXiv:2409.04701). On SQuAD this ranks better than sentences encoded one by one, and it
 costs nothing (``benchmarks/retrieval_quality.py``).
 """
 
@@ -59,13 +59,13 @@ class Chain:
 class TextEncoder:
     """A frozen sentence-transformers model, in bfloat16 where the processor computes in it.
 
-    The vector of a text does not depend on the texts that are encoded with it, beyond the rounding of bfloat16 (the cosine
-    between two encodings of one text is above 0.999).
+    The vector of a text does not depend on the texts that are encoded with it, beyond the rounding of bfloat16 (the
+    cosine between two encodings of one text is above 0.999).
 
     Attributes:
         name: the name or folder it was loaded by.
         dimension: the length of its vectors.
-        max_tokens: the tokens it reads in one pass. ``encode`` reads no further; ``encode_passages`` reads on, in windows.
+        max_tokens: what it reads in one pass. ``encode`` reads no further; ``encode_passages`` reads on, in windows.
     """
 
     def __init__(self, model: SentenceTransformer, name: str) -> None:
@@ -103,10 +103,9 @@ class TextEncoder:
         """The vectors of questions or short texts. -> [len(raw_inputs), D], float32, unit length."""
         import torch
 
-        prompt = self._model.prompts.get("query", "")
-        ids = [
-            encoding.ids for encoding in self._tokenizer.encode_batch([_readable(prompt + text) for text in raw_inputs])
-        ]
+        prompt = self._model.prompts.get("query") or ""
+        texts = [_readable(prompt + text) for text in raw_inputs]
+        ids = [encoding.ids for encoding in self._tokenizer.encode_batch(texts)]
         vectors = torch.empty(len(ids), self.dimension)
         for batch in _batches([len(tokens) for tokens in ids]):
             pooled, _ = self._forward([ids[i] for i in batch])
@@ -128,11 +127,12 @@ class TextEncoder:
             contexts: for each passage where it stands (title, headings): read before it, part of no sentence.
 
         Returns:
-            The passages' vectors [P, D], and for each passage those of its sentences [max(1, S), D]; float32, unit length.
+            The passages' vectors [P, D], and for each passage those of its sentences [max(1, S), D]; float32, of unit
+            length.
         """
         import torch
 
-        prompt = self._model.prompts.get("document", "")
+        prompt = self._model.prompts.get("document") or ""
         prefixes = [prompt + (f"{context}\n" if context else "") for context in contexts or [""] * len(passages)]
         encodings = self._tokenizer.encode_batch([_readable(p + t) for p, t in zip(prefixes, passages, strict=True)])
         spans = [
@@ -176,7 +176,7 @@ class TextEncoder:
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Indices in batches of similar lengths, longest first, of at most ``_TOKENS_PER_BATCH`` tokens with the padding."""
+    """Indices in batches of similar lengths, longest first, of ``_TOKENS_PER_BATCH`` tokens with the padding."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     while order:
         size = max(1, _TOKENS_PER_BATCH // lengths[order[0]])
@@ -185,7 +185,7 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _membership(tokens: Sequence[tuple[int, int]], sentences: Sequence[tuple[int, int]]) -> Tensor:
-    """Which tokens (by their spans) belong to which sentences; special tokens are empty and belong to none. -> [S, T]"""
+    """Which tokens belong to which sentences, by their spans; special tokens belong to none. -> [S, T]"""
     import torch
 
     token_start, token_end = torch.tensor(tokens).T  # [T]

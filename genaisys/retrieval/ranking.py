@@ -1,7 +1,7 @@
 """The second stage of a search: candidates -> scores.
 
-With ``cov(x)`` the idf of the question's terms that ``x`` holds, ``pairs`` the idf of neighbours in the question that are
-neighbours in a sentence of the passage too, and ``m`` the idf of all the question's terms:
+With ``cov(x)`` the idf of the question's terms that ``x`` holds, ``pairs`` the idf of neighbours in the question that
+are neighbours in a sentence of the passage too, and ``m`` the idf of all the question's terms:
 
     sentence = cos(question, sentence) + 0.06 cov(sentence) / sqrt(m)
     passage  = best sentence + (0.08 cov(context and passage) + 0.025 pairs) / sqrt(m)
@@ -118,7 +118,7 @@ def _lexical(query: Query, candidates: Candidates) -> tuple[Floats, Floats, Floa
 
 
 def _occurrences(terms: Ids, text: Ids) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Where ``text`` [T] holds one of the sorted ``terms`` [n], and which: positions and indices, in order of position."""
+    """Where ``text`` [T] holds one of the sorted ``terms`` [n], and which one, in order of position."""
     if not len(terms):
         return np.empty(0, np.intp), np.empty(0, np.intp)
     possible = np.zeros(1 << 16, bool)  # a table of the low 16 bits leaves few ids to be looked up

@@ -1,8 +1,8 @@
 """Text as terms: what lexical search matches.
 
-A term is a stem, and its id is a 32-bit hash of that stem. So the ids of a passage depend on nothing but its text: there is
-no vocabulary to store, to lock or to keep in step. Among a million different stems a given term shares its id with another
-once in four thousand times, and then a search sees one spurious match.
+A term is a stem, and its id is a 32-bit hash of that stem. So the ids of a passage depend on nothing but its text:
+there is no vocabulary to store, to lock or to keep in step. Among a million different stems a given term shares its id
+with another once in four thousand times, and then a search sees a few spurious matches.
 """
 
 import re
@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import Stemmer
 
-# A number keeps its decimal point and loses its thousands separators; an apostrophe stays inside a word, where the stemmer
-# takes off "'s"; scripts written without spaces (Han, kana, Thai, Lao, Khmer, Burmese) give one term per character; and
-# hyphens, underscores and dots separate, so that max_length, os.path and well-known are found by their parts.
+# A number keeps its decimal point and loses its thousands separators; an apostrophe stays inside a word, where the
+# stemmer takes off "'s"; scripts written without spaces (Han, kana, Thai, Lao, Khmer, Burmese) give one term per
+# character; hyphens, underscores and dots separate, so that well-known, max_length and os.path are found by parts.
 _WORD = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
     r"|\d+(?:,\d{3})+(?:\.\d+)?(?![^\W_])"
@@ -25,15 +25,14 @@ _WORD = re.compile(
     r"|[^\W_]+(?:['’][^\W\d_]+)?"
 )
 
-# Function words, question words and auxiliaries. Short on purpose: a stop word can only be matched by its neighbours.
-STOP_WORDS = frozenset(
-    """
+# Function words, question words and auxiliaries. A stop word can only be matched by its neighbours.
+_FUNCTION_WORDS = """
     a about all also am an and any are as at be been being but by can could did do does doing done each for from had has
     have having he her him his how i if in into is it its just may me might must my no not of on or other our own same
     shall she should so some such than that the their them then there these they this those to too very was we were what
     when where which while who whom whose why will with would you your
-    """.split()
-)
+"""
+STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 
 _stemmer = Stemmer.Stemmer("english", 0)
 _stemmer_lock = Lock()  # a stemmer holds a buffer and must not be used by two threads at once
