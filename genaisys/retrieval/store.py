@@ -126,7 +126,7 @@ class Store:
         with self.writing() as db:
             for feature in features[:1]:
                 self._check_dimension(db, len(feature.vector))
-            db.execute("DELETE FROM documents WHERE source = ?", (document.source,))
+            db.execute("DELETE FROM documents WHERE source = ? OR path = ?", (document.source, file and file.path))
             row = _insert(
                 db,
                 "documents",
@@ -173,6 +173,7 @@ class Store:
     def set_file(self, source: str, file: File) -> None:
         """Note that the document ``source``, unchanged, is now the content of ``file``."""
         with self.writing() as db:
+            db.execute("DELETE FROM documents WHERE path = ? AND source <> ?", (file.path, source))
             db.execute(
                 "UPDATE documents SET path = ?, size = ?, modified = ? WHERE source = ?",
                 (file.path, file.size, file.modified, source),
