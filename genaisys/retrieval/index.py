@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -99,7 +100,8 @@ class Index:
         )
         features = []
         for chunk, sentences, vector, rows in zip(chunks, spans, vectors, sentence_vectors, strict=True):
-            texts = [chunk.text[start:end] for start, end in sentences] or [chunk.text]
+            cuts = [0, *(start for start, _ in sentences[1:]), len(chunk.text)]  # no word may fall between sentences
+            texts = [chunk.text[start:end] for start, end in pairwise(cuts)]
             terms, counts = ranking.passage_terms(chunk.context, texts)
             features.append(Features(_half(vector), _half(rows), terms, counts))
         return features

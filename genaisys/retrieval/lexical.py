@@ -99,11 +99,11 @@ class Lexical:
 
     def idf(self, terms: npt.NDArray[np.uint32]) -> npt.NDArray[np.float32]:
         """The inverse document frequency of each term. [n] -> [n]"""
-        frequencies = np.zeros(len(terms))
+        frequencies = np.zeros(len(terms), np.int64)
         for segment, alive in zip(self._segments, self._alive, strict=True):
             for place, term in enumerate(terms):
                 frequencies[place] += np.count_nonzero(alive[segment.postings(term)[0]])
-        return np.asarray(idf(frequencies, self._chunks), np.float32)
+        return idf(frequencies, self._chunks)
 
     def search(
         self, terms: npt.NDArray[np.uint32], n: int, allowed: npt.NDArray[np.int64] | None = None

@@ -1,8 +1,8 @@
 """Reading and chunking files in processes of their own.
 
 A file can make its parser hang, crash, or eat all memory. Here it harms only itself: its process ends, one plain error
-says so, and the next file gets a new process. Parent and child exchange lines of JSON over pipes; the child ends when its
-input does, so none is left behind however the parent ends.
+says so, and the next file gets a new process. Parent and child exchange lines of JSON over pipes; the child ends when
+its input does, so none is left behind however the parent ends.
 """
 
 import faulthandler
@@ -53,7 +53,7 @@ class ReaderProcess:
                     f"{source} took longer than {self._seconds:.0f} s to read; split it into parts"
                 )
             raise UnreadableDocument(
-                f"{source} made its reader stop (code {code}); the file is damaged, or too large for this machine's memory"
+                f"{source} made its reader stop (code {code}); it is damaged, or too large for this machine's memory"
             )
         return _from_reply(json.loads(reply))
 
