@@ -22,7 +22,7 @@ MAX_HEADING_CHARACTERS = 120
 MAX_HEADER_CHARACTERS = 300
 
 # What it costs to end a passage at a place, on the scale of the cost of a passage's length, (1 - length / maximum)².
-AT_BLOCK, AT_BLANK_LINE, AT_LINE, AT_SENTENCE, AFTER_LEAD_IN = 0.0, 0.1, 0.4, 0.5, 1.0
+AT_BLOCK, AT_BLANK_LINE, AT_LINE, AT_SENTENCE, AFTER_LEAD_IN = 0.0, 0.1, 0.6, 0.5, 1.0
 
 _TOKEN = re.compile(r"[^\W\d_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{1,7}|\d{1,3}|\S")
 _CLAUSE_END = re.compile(r"[,;:–—)\]](?=\s)")
