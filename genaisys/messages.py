@@ -71,12 +71,18 @@ class ChatMessage:
         return "".join(part.text for part in self.parts if isinstance(part, Text))
 
     def to_openai(self) -> dict[str, Any]:
-        """The message as an element of ``messages`` in an OpenAI chat request."""
+        """The message as an element of ``messages`` in an OpenAI chat request.
+
+        Raises:
+            ValueError: the form has no place for it: a tool result elsewhere than alone in a tool message.
+        """
         if self.role == "tool":
-            (result,) = (part for part in self.parts if isinstance(part, ToolResult))
-            return {"role": "tool", "tool_call_id": result.call_id, "content": result.content}
+            match self.parts:
+                case (ToolResult(call_id, result),):
+                    return {"role": "tool", "tool_call_id": call_id, "content": result}
+            raise ValueError("a tool message holds one tool result and nothing else")
         message: dict[str, Any] = {"role": self.role}
-        content = [_content_to_openai(part) for part in self.parts if not isinstance(part, ToolCall | ToolResult)]
+        content = [_content_to_openai(part) for part in self.parts if not isinstance(part, ToolCall)]
         if len(content) == 1 and content[0]["type"] == "text":
             message["content"] = content[0]["text"]
         else:
@@ -91,25 +97,29 @@ class ChatMessage:
 
     @classmethod
     def from_openai(cls, message: dict[str, Any]) -> ChatMessage:
-        """The inverse of :meth:`to_openai`.
+        """The inverse of :meth:`to_openai`, where tool calls come after the content.
 
         Raises:
-            ValueError: the message has a role or a content type that is not known here.
+            ValueError: the message has a role or a content that is not known here.
         """
         role = message.get("role")
         if role not in ("system", "user", "assistant", "tool"):
             raise ValueError(f"unknown role {role!r}; expected system, user, assistant or tool")
-        content = message.get("content")
         if role == "tool":
-            return cls("tool", (ToolResult(message["tool_call_id"], content or ""),))
-        parts: list[Part] = []
-        if isinstance(content, str):
-            parts.append(Text(content))
-        elif content:
-            parts.extend(_content_from_openai(item) for item in content)
-        for call in message.get("tool_calls") or ():
-            parts.append(ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"]))
-        return cls(role, tuple(parts))
+            match message:
+                case {"tool_call_id": str(call_id), "content": str(result)}:
+                    return cls("tool", (ToolResult(call_id, result),))
+            raise ValueError("a tool message needs a tool_call_id and a content")
+        match message.get("content"):
+            case None:
+                content: tuple[Part, ...] = ()
+            case str(text):
+                content = (Text(text),)
+            case list(items):
+                content = tuple(_content_from_openai(item) for item in items)
+            case other:
+                raise ValueError(f"the content of a message is text or a list, not {other!r}")
+        return cls(role, (*content, *(_call_from_openai(call) for call in message.get("tool_calls") or ())))
 
 
 def _content_to_openai(part: Part) -> dict[str, Any]:
@@ -120,10 +130,10 @@ def _content_to_openai(part: Part) -> dict[str, Any]:
             return {"type": "image_url", "image_url": {"url": url}}
         case Audio(data, container):
             return {"type": "input_audio", "input_audio": {"data": data, "format": container}}
-    raise TypeError(f"{type(part).__name__} is not message content")
+    raise ValueError(f"{type(part).__name__} belongs into a tool message")
 
 
-def _content_from_openai(item: dict[str, Any]) -> Part:
+def _content_from_openai(item: Any) -> Part:
     match item:
         case {"type": "text", "text": str(text)}:
             return Text(text)
@@ -131,4 +141,11 @@ def _content_from_openai(item: dict[str, Any]) -> Part:
             return Image(url)
         case {"type": "input_audio", "input_audio": {"data": str(data), "format": str(container)}}:
             return Audio(data, container)
-    raise ValueError(f"unknown content type {item.get('type')!r}")
+    raise ValueError(f"unknown content {item!r}")
+
+
+def _call_from_openai(call: Any) -> ToolCall:
+    match call:
+        case {"id": str(call_id), "function": {"name": str(name), "arguments": str(arguments)}}:
+            return ToolCall(call_id, name, arguments)
+    raise ValueError(f"no tool call: {call!r}")
