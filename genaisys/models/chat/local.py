@@ -58,14 +58,16 @@ class LocalChatModel:
         disable_progress_bar()  # for a second's work
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            if tokenizer.chat_template is None:
+                raise NotAChatModel(f"{name} cannot chat: its tokenizer has no chat template")
             model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=torch.bfloat16, local_files_only=True, trust_remote_code=False, use_safetensors=True
             )
+        except GenaisysError:
+            raise
         except Exception as error:  # a broken folder makes the libraries raise nearly anything
             reason = str(error).strip().partition("\n")[0]
             raise NotAChatModel(f"{name} cannot be loaded as a chat model from {folder}: {reason}") from error
-        if tokenizer.chat_template is None:
-            raise NotAChatModel(f"{name} cannot chat: its tokenizer has no chat template")
         return cls(name, model, tokenizer)
 
     def count_tokens(self, text: str) -> int:
