@@ -16,7 +16,7 @@ from genaisys.messages import ChatMessage
 _ATTEMPTS = 3
 _TIMEOUT = httpx.Timeout(10, connect=5, read=120)  # seconds; a big model may take long to its first word
 _CONTEXT = 4096  # tokens, where the endpoint does not say
-_LONGEST_WAIT = 30.0  # seconds
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds between attempts
 _MAX_LINE = 1 << 20  # characters of one event of a stream, or of an answer that is no stream
 _PIECE = re.compile(r" ?[A-Za-z]{1,4}|\s+|.")
 
@@ -63,7 +63,11 @@ class EndpointChatModel:
             EndpointFailed: the name has another form, or as above.
         """
         address, _, model = name.removeprefix("openai:").partition("#")
-        if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", address):
+        try:
+            url = httpx.URL(address)
+        except httpx.InvalidURL:
+            url = httpx.URL()
+        if url.scheme not in ("http", "https") or not url.host:
             raise EndpointFailed(
                 f"{name} names no endpoint: write openai:http://HOST:PORT or openai:http://HOST:PORT#MODEL"
             )
@@ -106,7 +110,7 @@ class EndpointChatModel:
                 except _MayPass as failure:
                     if attempt == _ATTEMPTS:
                         raise
-                    time.sleep(max(failure.wait, 2**attempt / 4))
+                    time.sleep(max(failure.wait, _FIRST_WAIT * 2 ** (attempt - 1)))
                     continue
                 if first is not None:
                     yield first
