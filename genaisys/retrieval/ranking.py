@@ -17,6 +17,7 @@ The interface is plain arrays, of all candidates one after the other, so that no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -109,7 +110,7 @@ def _lexical(query: Query, candidates: Candidates) -> tuple[Floats, Floats, Floa
     paired = np.zeros((passages, n * n), np.float32)
     paired[passage_of_segment[segment[1:][adjacent]], left[adjacent] * n + right[adjacent]] = 1
 
-    mass = np.sqrt(max(float(weight.sum()), 1e-6))
+    mass = math.sqrt(max(float(weight.sum()), 1e-6))
     return (
         present[is_sentence] @ weight / mass,
         np.maximum.reduceat(present, first_segment, axis=0) @ weight / mass,
