@@ -111,15 +111,16 @@ def _content(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "its name is not valid"
         raise UnreadableDocument(f"can't be opened: {reason}; check the file and its permissions") from error
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise UnreadableDocument("is not a regular file; name files or folders of documents")
         if status.st_size > MAX_FILE_BYTES:
             raise UnreadableDocument(f"is larger than {MAX_FILE_BYTES // 1_000_000} MB; split it into parts")
-        content = file.read(MAX_FILE_BYTES + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(status.st_size)
+    finally:
+        os.close(descriptor)
     if not content:
         raise UnreadableDocument("is empty; there is nothing to index")
-    if len(content) > MAX_FILE_BYTES:
-        raise UnreadableDocument(f"is larger than {MAX_FILE_BYTES // 1_000_000} MB; split it into parts")
     return content

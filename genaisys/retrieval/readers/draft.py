@@ -88,7 +88,7 @@ def row_text(cells: Sequence[str]) -> str:
     texts = [one_line(cell) for cell in cells]
     while texts and not texts[-1]:
         texts.pop()
-    return CELL_SEPARATOR.join(texts)
+    return CELL_SEPARATOR.join(texts).strip()
 
 
 def is_header(cells: Sequence[str]) -> bool:

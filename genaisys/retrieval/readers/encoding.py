@@ -68,7 +68,7 @@ def _utf16_without_mark(content: bytes) -> str | None:
 def _checked(text: str) -> str:
     sample = text[:SAMPLE_BYTES]
     controls = sum(map(sample.count, _CONTROLS))
-    if controls > MAX_CONTROL_SHARE * len(sample):
+    if controls > 1 + MAX_CONTROL_SHARE * len(sample):
         raise UnreadableDocument("is not text but binary data; convert it to text, PDF or another readable format")
     return text
 
