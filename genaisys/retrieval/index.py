@@ -148,7 +148,7 @@ class Index:
 
     def encode_query(self, text: str) -> EncodedQuery:
         """What :meth:`search` needs to know of a query: the slower part of it, apart."""
-        return EncodedQuery(self.encoder.encode([text])[0].numpy(), term_ids(text))
+        return EncodedQuery(np.asarray(self.encoder.encode([text])[0], np.float32), term_ids(text))
 
     def refresh(self) -> None:
         """Bring the search structures up to date now, so that no search has to wait for it."""
