@@ -70,7 +70,8 @@ def _state_dict_to_safetensors(folder: Path) -> None:
     from safetensors.torch import save_file
 
     (checkpoint,) = folder.glob("*.pth")
-    save_file(torch.load(checkpoint, map_location="cpu", weights_only=True), folder / "model.safetensors")
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
     checkpoint.unlink()
 
 

@@ -447,7 +447,7 @@ def test_a_hub_id_works_once_it_is_in_the_hubs_cache(tmp_path: Path, monkeypatch
 
 
 def test_a_state_dict_becomes_safetensors_and_nothing_in_it_runs(tmp_path: Path) -> None:
-    state = {"layer.weight": torch.arange(6.0).reshape(2, 3), "steps": torch.tensor(7)}
+    state = {"layer.weight": torch.arange(6.0).reshape(2, 3).T, "steps": torch.tensor(7)}
     torch.save(state, tmp_path / "model.pth")
     parts._state_dict_to_safetensors(tmp_path)
     loaded = load_file(tmp_path / "model.safetensors")
