@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -61,7 +61,7 @@ class GenAISys:
         """The ``k`` best passages for ``query``, best first."""
         return self.index.search(query, k, where=where)
 
-    def stream(self, question: str, history: Sequence[ChatMessage] = ()) -> Iterator[AnswerEvent]:
+    def stream(self, question: str, history: Sequence[ChatMessage] = ()) -> Generator[AnswerEvent]:
         """The answer as it comes into being; the last event is ``Finished``. Closing the iterator stops the model.
 
         Args:
