@@ -22,7 +22,7 @@ MAX_HEADING_CHARACTERS = 120
 MAX_HEADER_CHARACTERS = 300
 
 # What it costs to end a passage at a place, on the scale of the cost of a passage's length, (1 - length / maximum)².
-AT_BLOCK, AT_BLANK_LINE, AT_LINE, AT_SENTENCE, AFTER_LEAD_IN = 0.0, 0.1, 0.6, 0.5, 1.0
+AT_TERM, AT_BLOCK, AT_BLANK_LINE, AT_LINE, AT_SENTENCE, AFTER_LEAD_IN = 0.0, 0.1, 0.1, 0.6, 0.5, 1.0
 
 _TOKEN = re.compile(r"[^\W\d_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{1,7}|\d{1,3}|\S")
 _CLAUSE_END = re.compile(r"[,;:–—)\]](?=\s)")
@@ -109,7 +109,7 @@ def _sections(document: Document) -> Iterator[_Section]:
             level = path[-1][0] if path else 0
             section = _Section(tuple(text for _, text in path), level, block.page, heading_tokens)
             heading_tokens = 0
-        section.add(_units(document.text, block, blocks[index - 1] if index else None, following))
+        section.add(_units(document.text, block, following, _break_cost(document.text, blocks, index)))
     if section:
         yield section
 
@@ -140,8 +140,8 @@ def _join_tiny(sections: Iterator[_Section]) -> Iterator[_Section]:
         yield last
 
 
-def _units(text: str, block: Block, previous: Block | None, following: Block | None) -> list[_Unit]:
-    """The units of one block."""
+def _units(text: str, block: Block, following: Block | None, break_cost: float) -> list[_Unit]:
+    """The units of one block; ``break_cost`` is that of ending a passage just before the block."""
     piece = text[block.start : block.end]
     if block.kind == "row":
         spans = [(0, len(piece))]
@@ -152,33 +152,35 @@ def _units(text: str, block: Block, previous: Block | None, following: Block | N
     is_header = bool(block.header) and block.header == piece and following is not None and following.kind == "row"
     units: list[_Unit] = []
     for start, end in spans:
-        cost = _break_cost(text, block, previous, start, units)
+        if units and block.kind == "code":
+            break_cost = AT_BLANK_LINE if "\n\n" in text[units[-1].end : block.start + start] else AT_LINE
+        elif units:
+            break_cost = AT_SENTENCE
         tokens = _count_tokens(piece[start:end])
         start, end = block.start + start, block.start + end
         if tokens <= MAX_TOKENS:
-            units.append(_Unit(start, end, tokens, cost, not is_header, block.header))
+            units.append(_Unit(start, end, tokens, break_cost, not is_header, block.header))
         else:
-            units += _cut(text, start, end, cost, block.header)
+            units += _cut(text, start, end, break_cost, block.header)
     return units
 
 
-def _break_cost(text: str, block: Block, previous: Block | None, start: int, units: list[_Unit]) -> float:
-    """The cost of ending a passage before the unit at ``start`` of ``block``; ``units`` are those before it."""
-    if units:
-        if block.kind != "code":
-            return AT_SENTENCE
-        return AT_BLANK_LINE if "\n\n" in text[units[-1].end : block.start + start] else AT_LINE
-    if previous and _leads_in(text, previous, block):
-        return AFTER_LEAD_IN
-    return AT_BLOCK
+def _break_cost(text: str, blocks: tuple[Block, ...], index: int) -> float:
+    """The cost of ending a passage just before a block."""
+    if index:
+        previous = blocks[index - 1]
+        is_header = previous.kind == "row" and previous.header == text[previous.start : previous.end]
+        if text[previous.end - 1] == ":" or is_header or _is_term(text, blocks, index - 1):
+            return AFTER_LEAD_IN
+    return AT_TERM if _is_term(text, blocks, index) else AT_BLOCK
 
 
-def _leads_in(text: str, previous: Block, block: Block) -> bool:
-    """Whether ``previous`` announces ``block``: it ends with a colon, or is a term before its definition."""
-    if text[previous.end - 1] == ":":
-        return True
-    is_term = previous.kind == "item" and block.kind == "paragraph" and text[previous.end - 1] not in ".!?…。！？"
-    return is_term or (previous.kind == "row" and previous.header == text[previous.start : previous.end])
+def _is_term(text: str, blocks: tuple[Block, ...], index: int) -> bool:
+    """Whether a block is a term, such as the name of a function, and its definition follows."""
+    if blocks[index].kind != "item" or text[blocks[index].end - 1] in ".!?…。！？":
+        return False
+    opens = index == 0 or blocks[index - 1].kind != "item"  # else it is the last item of a list
+    return opens and index + 1 < len(blocks) and blocks[index + 1].kind == "paragraph"
 
 
 def _cut(text: str, start: int, end: int, break_cost: float, header: str) -> list[_Unit]:

@@ -187,3 +187,13 @@ def test_a_title_slide_is_searchable() -> None:
     (chunk,) = chunk_document(document(draft))
     assert chunk.text == "Thank you, and good night"
     assert chunk.sentences == ((0, len(chunk.text)),)
+
+
+def test_a_passage_rather_begins_with_a_term_than_ends_with_one() -> None:
+    draft = Draft()
+    for name in ("barnacle", "cuttle", "dogwhelk", "eelgrass"):
+        draft.item(f"{name}(depth)")
+        draft.paragraph(words(70) + ".")
+        draft.paragraph("New in 2018.")
+    starts = [chunk.text.split("(")[0] for chunk in chunk_document(document(draft))]
+    assert starts == ["barnacle", "dogwhelk"]
