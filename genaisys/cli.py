@@ -188,7 +188,7 @@ def pull(
         TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=err, transient=True
     ) as progress:
         for name in names or DEFAULT_PARTS:
-            task = progress.add_task(escape(name))
+            task = progress.add_task(escape(name), total=None)
 
             def show(step: str, done: int, total: int, name: str = name, task: TaskID = task) -> None:
                 progress.update(task, description=f"{escape(name)}: {step}", completed=done, total=total or None)

@@ -24,10 +24,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from genaisys import hub, parts
-from genaisys.downloads import DownloadFailed, Wheel, file_sha256
-from genaisys.hub import PartDamaged, PartMissing, local_path, pull
-from genaisys.parts import PARTS, Part
+from genaisys import hub
+from genaisys.hub import PartDamaged, PartMissing, local_path, parts, pull
+from genaisys.hub.downloads import DownloadFailed, Wheel, file_sha256
+from genaisys.hub.parts import PARTS, Part
 
 WEIGHTS = random.Random(0).randbytes(3_000_000)
 FORK = multiprocessing.get_context("fork")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-from genaisys.downloads import Wheel
+from genaisys.hub.downloads import Wheel
 
 
 @dataclass(frozen=True)

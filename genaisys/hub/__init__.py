@@ -21,9 +21,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
-from genaisys.downloads import DownloadFailed, OnProgress, fetch, file_sha256, snapshot, unpack
 from genaisys.errors import GenaisysError
-from genaisys.parts import PARTS, Part
+from genaisys.hub.downloads import DownloadFailed, OnProgress, fetch, file_sha256, snapshot, unpack
+from genaisys.hub.parts import PARTS, Part
 
 _MANIFEST = "part.json"
 _ROOM = 6  # times its download is what a part takes at most, while it is unpacked and converted
