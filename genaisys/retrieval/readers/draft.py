@@ -103,7 +103,7 @@ def is_header(cells: Sequence[str]) -> bool:
 _NUMBER = re.compile(r"[-+(]?[^\w\s]?\d[\d\s.,:/%)-]*\w{0,3}")
 # Invisible characters that break words apart for a search: controls, soft hyphens, zero-width marks, lone surrogates.
 _INVISIBLE = re.compile(
-    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u200f\u2060-\u2064\ufeff\ufff9-\ufffc]"
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffc]"
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
