@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import Tensor
 
-_TOKENS_PER_BATCH = 1536  # activations then stay in the cache of one core; larger batches are slower on a CPU
+_TOKENS_PER_BATCH = 1024  # the activations of a layer then stay in the cache of one core; larger batches are slower
 
 
 class NotAnEncoder(GenaisysError):

@@ -114,7 +114,7 @@ def _lexical(query: Query, candidates: Candidates) -> tuple[Floats, Floats, Floa
     return (
         present[is_sentence] @ weight / mass,
         np.maximum.reduceat(present, first_segment, axis=0) @ weight / mass,
-        paired @ (weight[:, None] + weight).ravel() / mass,
+        paired @ np.add.outer(weight, weight).ravel() / mass,
     )
 
 
