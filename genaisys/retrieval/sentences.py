@@ -8,7 +8,9 @@ stop (an abbreviation, an initial, an enumerator), and what follows it.
 import re
 
 # Stops of all scripts with the marks that close a quotation or a bracket, or a single line break.
-_CANDIDATE = re.compile(r"""[.!?…。！？｡।؟۔\n](?:(?<!\n)[.!?…。！？｡।؟۔]*+["'”’»›)\]}」』）］】*_]*+(?:\[\d{1,3}\])*+)?+""")
+_CANDIDATE = re.compile(
+    r"""[.!?…。！？｡।؟۔\n](?:(?<!\n)[.!?…。！？｡।؟۔]*+["'”’»›)\]}」』）］】*_]*+(?:\[\d{1,3}\])*+)?+"""
+)
 _NEW_PARAGRAPH = re.compile(r"\n[^\S\n]*+(?:\n|(?:[-*+•‣◦▪●–—]|\(?(?:\d{1,3}|[a-zA-Z])[.)])[^\S\n])")
 _NEXT_WORD = re.compile(r"""\s*+["'“‘«‹(\[{「『（¿¡*_]*+([\w'’]*+[._(]?)""")
 _STOPS_WITHOUT_SPACE = frozenset("。！？｡।")  # scripts that write no space between sentences
