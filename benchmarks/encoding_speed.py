@@ -2,7 +2,7 @@
 
     python benchmarks/encoding_speed.py
 
-SQuAD 1.1 dev, paragraphs of about 150 tokens. Ours gives the vectors of all sentences too. Both run in turns in the same
+SQuAD 1.1 dev, paragraphs of about 150 tokens. Ours gives the vectors of all sentences too. Both run in turns in one
 process with the same number of threads; the ratio is of the medians. Takes about three minutes on two quiet cores.
 """
 
