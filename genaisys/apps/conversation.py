@@ -139,10 +139,11 @@ def _source(citation: Citation, answer: str) -> str:
 
 
 def _timings(timings: Mapping[str, float]) -> str:
-    """How long each step took, small."""
-    steps = "".join(
-        f"<span>{shown(step.replace('_', ' '))} {_amount(step, value)}</span>" for step, value in timings.items()
-    )
+    """How long each step took, small. The first word of an answer that came at once is not told apart."""
+    amounts = {step.replace("_", " "): _amount(step, value) for step, value in timings.items()}
+    if amounts.get("first word") == amounts.get("total"):
+        amounts.pop("first word", None)
+    steps = "".join(f"<span>{shown(step)} {amount}</span>" for step, amount in amounts.items())
     return f"<p class='timings'>{steps}</p>" if steps else ""
 
 

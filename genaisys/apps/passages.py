@@ -21,7 +21,7 @@ def render_passage(document: Document, start: int, end: int) -> str:
     body = [_cut("Earlier text is not shown here.")] if first > 0 else []
     shown_page = None
     for block in blocks:
-        if block.page != shown_page:
+        if block.page not in (None, shown_page):
             shown_page = block.page
             body.append(f"<div class='pagebreak'><span>Page {block.page}</span></div>")
         body.append(_block(document.text, block, (max(block.start, first), min(block.end, last)), (start, end)))
