@@ -23,7 +23,8 @@ _WHOLE = re.compile(  # begins a question that has a verb of its own
 )
 _QUESTION_WORDS = re.compile(
     r"(?:(?:in|on|at|for|from|by|with|since|until|to) )?"
-    r"(?:who|whom|what time|what|when|where|why|how (?:many|much|long|far|old|often|big|large|high|deep|tall|fast)|how)\b",
+    r"(?:who|whom|what time|what|when|where|why"
+    r"|how (?:many|much|long|far|old|often|big|large|high|deep|tall|fast)|how)\b",
     re.I,
 )
 _PERSON = re.compile(r"\b(?P<owner>his|her(?= [a-z]))\b|\b(?:he|she|him|her|hers)\b", re.I)
@@ -122,7 +123,7 @@ def _is_short(answer: str) -> bool:
 
 
 def _phrases(question: str) -> list[tuple[int, int]]:
-    """Spans of noun phrases with a determiner or a name, as far as can be told ("the ferry Petrel"), or the last words."""
+    """Spans of what seem to be noun phrases with a determiner or a name ("the ferry Petrel"), or of the last words."""
     begins = _QUESTION_WORDS.match(question)
     words = [match for match in WORD.finditer(question) if not begins or match.start() >= begins.end()]
     runs: list[list[re.Match[str]]] = [[]]

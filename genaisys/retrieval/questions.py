@@ -30,8 +30,8 @@ _KINDS: tuple[tuple[AnswerKind, re.Pattern[str]], ...] = (
         "name",
         re.compile(
             r"who(?:m|se)?\b|where\b"
-            r"|(?:what|which)(?: \w+)? (?:city|country|state|county|town|place|region|river|location|island|area|continent"
-            r"|nation|company|university|team|organi[sz]ation|person|king|queen|president|emperor|album|song|book|actor"
+            r"|(?:what|which)(?: \w+)? (?:city|country|state|county|town|place|region|river|location|island|area"
+            r"|continent|nation|company|university|team|organi[sz]ation|person|king|queen|president|emperor|album|song|book|actor"
             r"|author|group|name)\b"
         ),
     ),

@@ -17,7 +17,7 @@ def is_supported(sentence: str, passages: Sequence[str]) -> bool:
     """
     ids = term_ids(sentence)
     claimed = frozenset(ids[~is_stop(ids)].tolist())
-    facts = _names_and_numbers(sentence)
+    facts = names_and_numbers(sentence)
     for passage in passages:
         held = frozenset(term_ids(passage).tolist())
         if facts <= held and len(claimed & held) >= SHARE * len(claimed):
@@ -25,7 +25,7 @@ def is_supported(sentence: str, passages: Sequence[str]) -> bool:
     return not claimed
 
 
-def _names_and_numbers(text: str) -> frozenset[int]:
+def names_and_numbers(text: str) -> frozenset[int]:
     """The terms of numbers, and of words in capitals that do not merely begin a sentence."""
     facts: list[int] = []
     for start, end in sentence_spans(text):
