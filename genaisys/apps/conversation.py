@@ -86,7 +86,7 @@ def _answer(turn: Turn) -> str:
         return (
             f"<div class='refusal'><p>{shown(turn.answer.answer)}</p>"
             "<p class='hint'>Nothing in this collection answers it. "
-            f"{'The closest passages are listed with it.' if turn.citations else 'Other words may help.'}</p></div>"
+            f"{'The closest passages are shown with it.' if turn.citations else 'Other words may help.'}</p></div>"
             f"{_timings(turn.answer.timings)}"
         )
     if turn.answer is not None:
@@ -139,12 +139,14 @@ def _source(citation: Citation, answer: str) -> str:
 
 
 def _timings(timings: Mapping[str, float]) -> str:
-    """How long each step took, small. The first word of an answer that came at once is not told apart."""
-    amounts = {step.replace("_", " "): _amount(step, value) for step, value in timings.items()}
-    if amounts.get("first word") == amounts.get("total"):
-        amounts.pop("first word", None)
-    steps = "".join(f"<span>{shown(step)} {amount}</span>" for step, amount in amounts.items())
-    return f"<p class='timings'>{steps}</p>" if steps else ""
+    """How long each step took, small. The first word is told apart only where more words followed."""
+    at_once = timings.get("total", 0.0) - timings.get("first_word", 0.0) < 0.5
+    steps = (
+        f"<span>{shown(step.replace('_', ' '))} {_amount(step, value)}</span>"
+        for step, value in timings.items()
+        if not (at_once and step == "first_word")
+    )
+    return f"<p class='timings'>{''.join(steps)}</p>"
 
 
 def _amount(step: str, value: float) -> str:

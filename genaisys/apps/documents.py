@@ -72,6 +72,7 @@ def build(actions: Actions) -> gr.Blocks:
                 )
                 outcomes = _html("", "outcomes", "clear")
                 documents = _html("", "documents", "open", "delete")
+                status = _html("", "status")
                 with gr.Accordion("Model and settings", open=False, elem_id="settings"):
                     model = gr.Dropdown(
                         _chat_models(),
@@ -80,7 +81,6 @@ def build(actions: Actions) -> gr.Blocks:
                         label="Chat model",
                         info="A part, a folder, or openai:http://host:port#model",
                     )
-                status = _html("", "status")
             with gr.Column(elem_id="desk"):
                 conversation = _html("", "conversation", "ask", "open")
                 question = gr.Textbox(

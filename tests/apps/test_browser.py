@@ -240,6 +240,7 @@ def test_a_folder_keeps_its_paths_and_leaves_hidden_files_out(page: Page, tmp_pa
     page.locator("#pick-folder").set_input_files(tmp_path / "reports")
     expect(page.locator(".outcomes[data-done=true] .title")).to_contain_text("2 added")
     expect(page.locator(".documents .place")).to_have_text(["reports/2024/spring.md", "reports/plan.txt"])
+    expect(page.locator(".documents .name")).to_contain_text(["Spring", "plan"])
 
 
 def test_collections_are_made_switched_and_deleted_after_a_question(page: Page) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from genaisys.retrieval.documents import Document
 from genaisys.retrieval.readers.code import read_code
@@ -100,7 +100,8 @@ def read_document(path: Path, *, source: str | None = None) -> Document:
         ) from error
     content_hash = hashlib.sha256(content).hexdigest()
     key = source or path.name.encode("utf-8", "replace").decode()
-    title = path.name if reader is read_code else path.stem
+    called = PurePosixPath(key)  # an upload has a name on disk that means nothing
+    title = called.name if reader is read_code else called.stem
     return draft.document(key, title, _MEDIA_TYPES.get(reader, "text/plain"), content_hash)
 
 
