@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 DEFAULT_COLLECTION = "Documents"
 DEFAULT_PARTS = ("smollm2-135m-instruct", "minilm-l6")
 
-out = Console(highlight=False)
+out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())  # lines of a pipe stay whole
 err = Console(stderr=True, highlight=False)
 
 
 class PlainErrors(typer.core.TyperGroup):
     """Turns failures into one plain line and a non-zero exit code."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except GenaisysError as error:
