@@ -137,14 +137,17 @@ class Index:
             query = self.encode_query(query)
         allowed = None if where is None else self.store.matching(where)
         found, idf = self._candidates.find(query.vector, query.terms, max(k, CANDIDATES_PER_METHOD), allowed)
-        with self.store.reading():  # what has gone since is missing in both
-            features = self.store.features(found.tolist())
-            if not features:
-                return []
-            ids, scores, sentence_scores = self._rank(query, idf, features)
+        with self.store.reading():  # what has gone by now is missing in all that follows
+            ids, candidates = self.store.candidates(found.tolist())
+            scores, sentence_scores = ranking.rank(ranking.Query(query.vector, query.terms, idf), candidates)
             best = np.argsort(-scores, kind="stable")[:k]
-            chunks = self.store.chunks([ids[place] for place in best])
-        return [Hit(chunks[ids[place]], float(scores[place]), sentence_scores[place]) for place in best]
+            chunks = self.store.chunks(ids[best].tolist())
+        ends = np.cumsum(candidates.sentence_counts)
+        starts = ends - candidates.sentence_counts
+        return [
+            Hit(chunks[ids[row]], float(scores[row]), tuple(sentence_scores[starts[row] : ends[row]].tolist()))
+            for row in best
+        ]
 
     def encode_query(self, text: str) -> EncodedQuery:
         """What :meth:`search` needs to know of a query: the slower part of it, apart."""
@@ -153,23 +156,6 @@ class Index:
     def refresh(self) -> None:
         """Bring the search structures up to date now, so that no search has to wait for it."""
         self._candidates.catch_up()
-
-    def _rank(
-        self, query: EncodedQuery, idf: npt.NDArray[np.float32], features: Mapping[int, Features]
-    ) -> tuple[list[int], npt.NDArray[np.float32], list[tuple[float, ...]]]:
-        """The second stage. -> C chunk ids, their scores [C], and the scores of the sentences of each"""
-        sentence_counts = np.array([len(feature.sentence_vectors) for feature in features.values()], np.int32)
-        scores, sentence_scores = ranking.rank(
-            ranking.Query(query.vector, query.terms, idf),
-            ranking.Candidates(
-                np.concatenate([feature.sentence_vectors for feature in features.values()]),
-                sentence_counts,
-                np.concatenate([feature.terms for feature in features.values()]),
-                np.concatenate([feature.term_counts for feature in features.values()]),
-            ),
-        )
-        of_each = np.split(sentence_scores, np.cumsum(sentence_counts)[:-1])
-        return list(features), scores, [tuple(part.tolist()) for part in of_each]
 
     def close(self) -> None:
         self.store.close()

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from genaisys.errors import GenaisysError
 from genaisys.retrieval.documents import Block, Chunk, Document
+from genaisys.retrieval.ranking import Candidates
 
 DATABASE = "index.db"
 SCHEMA_VERSION = 1
@@ -264,23 +265,22 @@ class Store:
             for row, source, ordinal, text, start, end, page, context, sentences in rows
         }
 
-    def features(self, ids: Sequence[int]) -> dict[int, Features]:
-        """The features of the chunks with these ids; those that have gone are missing."""
+    def candidates(self, ids: Sequence[int]) -> tuple[npt.NDArray[np.int64], Candidates]:
+        """The chunks with these ids, as ranking wants them; those that have gone are missing. -> their ids [C], and they"""
         with self.reading() as db:
             rows = db.execute(
-                "SELECT chunk, vector, sentence_vectors, terms, term_counts FROM features"
+                "SELECT chunk, sentence_vectors, terms, term_counts FROM features"
                 " WHERE chunk IN (SELECT value FROM json_each(?))",
                 (json.dumps(ids),),
             ).fetchall()
-        return {
-            row[0]: Features(
-                vector := np.frombuffer(row[1], np.float16),
-                np.frombuffer(row[2], np.float16).reshape(-1, len(vector)),
-                np.frombuffer(row[3], np.uint32),
-                np.frombuffer(row[4], np.int32),
-            )
-            for row in rows
-        }
+        found, vectors, terms, term_counts = zip(*rows, strict=True) if rows else ((), (), (), ())
+        bytes_of_a_vector = np.float16().nbytes * (self.dimension or 1)
+        return np.array(found, np.int64), Candidates(
+            np.frombuffer(b"".join(vectors), np.float16).reshape(-1, self.dimension or 1),
+            np.array([len(blob) // bytes_of_a_vector for blob in vectors], np.int32),
+            np.frombuffer(b"".join(terms), np.uint32),
+            np.frombuffer(b"".join(term_counts), np.int32),
+        )
 
     def chunk_count(self) -> int:
         with self.reading() as db:

@@ -12,6 +12,8 @@ FLAT_LIMIT = 50_000
 TRAINING_VECTORS_PER_LIST = 50
 SHARE_OF_LISTS_PROBED = 16  # one in so many
 
+_ALL_THREADS = faiss.omp_get_max_threads()
+
 
 def exact_index(dimension: int) -> faiss.Index:
     """An empty index of vectors kept as float16, all compared with each query."""
@@ -28,6 +30,7 @@ def inverted_lists(sample: npt.NDArray[np.floating], count: int) -> faiss.Index:
     )
     index.cp.spherical = True  # the vectors have unit length, so shall the centroids
     index.cp.niter = 8
+    faiss.omp_set_num_threads(_ALL_THREADS)
     index.train(np.ascontiguousarray(sample, np.float32))
     index.nprobe = max(1, lists // SHARE_OF_LISTS_PROBED)
     return index
@@ -71,6 +74,7 @@ class Vectors:
         Returns:
             Their ids [<= n] and cosines [<= n], in no order.
         """
+        faiss.omp_set_num_threads(1)  # sharing out one query takes longer than answering it, on a busy machine by far
         named = faiss.IDSelectorBatch(self._deleted if allowed is None else allowed)
         selector = faiss.IDSelectorNot(named) if allowed is None else named
         found_ids, found_scores = [], []

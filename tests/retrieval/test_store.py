@@ -74,8 +74,14 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     assert entry.file == File("/x/b.md", 10, 99)
     (row,) = all_ids(store)
     assert store.chunks([row]) == {row: chunk}
-    for name in ("vector", "sentence_vectors", "terms", "term_counts"):
-        np.testing.assert_array_equal(getattr(store.features([row])[row], name), getattr(features, name))
+    ids, candidates = store.candidates([row, 12345])
+    assert ids.tolist() == [row]
+    assert candidates.sentence_counts.tolist() == [2]
+    for name in ("sentence_vectors", "terms", "term_counts"):
+        np.testing.assert_array_equal(getattr(candidates, name), getattr(features, name))
+    ((_, vectors, terms),) = store.passages()
+    np.testing.assert_array_equal(vectors, [features.vector])
+    np.testing.assert_array_equal(terms[0], features.terms)
 
 
 def test_lone_surrogates_are_replaced_without_moving_spans(tmp_path: Path) -> None:
@@ -101,7 +107,7 @@ def test_replacing_leaves_one_version_and_remembers_what_went(tmp_path: Path) ->
     assert store.delete("a")
     assert not store.delete("a")
     assert all_ids(store) == []
-    assert store.features(old) == {}
+    assert store.candidates(old)[0].size == 0
 
 
 def test_one_file_has_one_document(tmp_path: Path) -> None:
