@@ -266,7 +266,7 @@ class Store:
         }
 
     def candidates(self, ids: Sequence[int]) -> tuple[npt.NDArray[np.int64], Candidates]:
-        """The chunks with these ids, as ranking wants them; those that have gone are missing. -> their ids [C], and they"""
+        """The chunks with these ids, for ranking; those that have gone are missing. -> their ids [C], and they"""
         with self.reading() as db:
             rows = db.execute(
                 "SELECT chunk, sentence_vectors, terms, term_counts FROM features"
