@@ -90,7 +90,9 @@ class TextEncoder:
         """
         folder = hub.local_path(name)
         from sentence_transformers import SentenceTransformer
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # for a moment's work
         try:
             model = SentenceTransformer(
                 str(folder), local_files_only=True, model_kwargs={"dtype": _dtype(), "use_safetensors": True}
