@@ -24,6 +24,7 @@ from genaisys.retrieval import collections
 from genaisys.retrieval.ingestion import Outcome, ingest_files
 
 FIRST_COLLECTION = "Documents"
+LOOKED_INTO = 20  # documents, for questions to suggest
 REDRAW_SECONDS = 0.06  # a page redrawn for each token would be slower than the model
 
 log = logging.getLogger(__name__)
@@ -232,7 +233,7 @@ class Actions:
         try:
             store = self.workspace.store(visit.collection)
             entries = store.documents()
-            documents = (store.document(entry.source) for entry in entries)
+            documents = (store.document(entry.source) for entry in entries[:LOOKED_INTO])
             questions = suggested_questions(document for document in documents if document is not None)
             return render_welcome(visit.collection, len(entries), questions)
         except GenaisysError as problem:

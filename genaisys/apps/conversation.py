@@ -60,7 +60,7 @@ def render_welcome(collection: str, documents: int, questions: Sequence[str]) ->
             "<div class='welcome'><h1>Ask your <em>documents</em></h1>"
             f"<p><b>{shown(collection)}</b> is empty. Drop files or a whole folder where it says so"
             "<span class='wide'> on the left</span><span class='narrow'> in the menu</span>, then ask here.</p>"
-            "<p>Answers come with the sentences they rest on. Nothing leaves this machine.</p></div>"
+            "<p>Answers come with the sentences they rest on. Documents are read and kept on this machine.</p></div>"
         )
     count = "one document" if documents == 1 else f"{documents:,} documents"
     chips = "".join(

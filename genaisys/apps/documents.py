@@ -79,7 +79,7 @@ def build(actions: Actions) -> gr.Blocks:
                         value=DEFAULT_MODEL,
                         allow_custom_value=True,
                         label="Chat model",
-                        info="A part, a folder, or openai:http://host:port#model",
+                        info="A part, a folder, or openai:http://host:port#model, which is then sent the passages.",
                     )
             with gr.Column(elem_id="desk"):
                 conversation = _html("", "conversation", "ask", "open")

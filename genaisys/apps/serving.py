@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import socket
+import sys
 import webbrowser
 from pathlib import Path
 from threading import Thread
+from types import FrameType
 from urllib.parse import urlsplit
 
 import gradio as gr
@@ -46,10 +50,12 @@ def serve(blocks: gr.Blocks, head: str, max_file_bytes: int, port: int | None, o
     """
     listener = _listen(port)
     url = f"http://{HOST}:{listener.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(asgi_app(blocks, head, max_file_bytes), log_level="warning"))
+    app = asgi_app(blocks, head, max_file_bytes)
+    server = _Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
     print(f"genaisys is at {url} (Ctrl-C stops it)", flush=True)
     if open_browser:
         Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn stops, then asks again: uploads are cleared away
     server.run(sockets=[listener])
 
 
@@ -99,6 +105,14 @@ class OwnPageOnly:
             await send(message)
 
         await self.app(scope, receive, send_with_policy)
+
+
+class _Server(uvicorn.Server):
+    """Stops at once: an open page keeps a connection, and Ctrl-C should not wait for somebody to close it."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # connections that are cut now are no errors
+        super().handle_exit(sig, frame)
 
 
 def _listen(port: int | None) -> socket.socket:

@@ -36,7 +36,7 @@ DESKTOP, PHONE = {"width": 1360, "height": 850}, {"width": 390, "height": 844}
 @pytest.fixture(scope="module")
 def app(sample_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The command, as people start it. -> its address"""
-    home = tmp_path_factory.mktemp("home")
+    home, uploads = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("uploads")
     shutil.copytree(sample_store, home / "collections" / "Samples")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -44,7 +44,7 @@ def app(sample_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with (home / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "genaisys", "app", "--collection", "Samples", "--port", str(port), "--no-browser"],
-            env=os.environ | {"GENAISYS_HOME": str(home)},
+            env=os.environ | {"GENAISYS_HOME": str(home), "TMPDIR": str(uploads)},
             stdout=log,
             stderr=log,
         )
@@ -54,7 +54,8 @@ def app(sample_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        assert process.wait(20) == 0
+        assert not [path for path in uploads.rglob("*") if path.is_file()]
         written = (home / "log").read_text()
         assert "Traceback" not in written, written
 
