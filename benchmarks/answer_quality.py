@@ -2,10 +2,10 @@
 
     python benchmarks/answer_quality.py [--questions 300]
 
-Prints tables of refusals, of the quotations, and of the short answers against the plain pipeline: the best paragraph, or
-the best three, in a prompt; the same index, the same model, greedy decoding. The questions are drawn, with a fixed seed,
-from the articles with an odd number: the weights of genaisys were fitted on the even ones. An answerable question that is
-refused counts as wrong. Takes about half an hour on two cores, most of it for the plain pipeline.
+Prints tables of refusals, of the quotations, and of the short answers against the plain pipeline: the best paragraph,
+or the best three, in a prompt; the same index, the same model, greedy decoding. The questions are drawn, with a fixed
+seed, from the articles with an odd number: the weights of genaisys were fitted on the even ones. An answerable question
+that is refused counts as wrong. Takes about half an hour on two cores, most of it for the plain pipeline.
 """
 
 import argparse

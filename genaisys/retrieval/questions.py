@@ -29,7 +29,7 @@ _KINDS: tuple[tuple[AnswerKind, re.Pattern[str]], ...] = (
     (
         "name",
         re.compile(
-            r"who(?:m|se)?\b|where\b"
+            r"who(?:m|se)?\b|where\b|what (?:is|was|are|were) the names?\b"
             r"|(?:what|which)(?: \w+)? (?:city|country|state|county|town|place|region|river|location|island|area"
             r"|continent|nation|company|university|team|organi[sz]ation|person|king|queen|president|emperor|album|song|book|actor"
             r"|author|group|name)\b"
@@ -134,7 +134,7 @@ def could_answer(kind: AnswerKind, words: list[str], question: Question) -> bool
         case "quantity":
             return any(is_quantity(word) for word in new)
         case "name":
-            return any(word[0].isupper() and word.lower() not in STOP_WORDS for word in new)
+            return any(word[0].isupper() and word.lower() not in STOP_WORDS and not is_time(word) for word in new)
         case "reason":
             return any(is_reason(word) for word in words)
     return True

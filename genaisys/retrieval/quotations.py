@@ -28,7 +28,7 @@ NOTHING_NEW = -2.5  # holds nothing of the kind that the question asks for
 EVIDENCE = 1.05
 MISSING_NAMES = -2.6  # share of the question's names that are not even in the passage around it
 NO_EVIDENCE = -10.8
-REFUSE_BELOW = 0.4  # probability
+REFUSE_BELOW = 0.5
 
 
 @dataclass(frozen=True, slots=True)
