@@ -6,7 +6,6 @@
 VENV     := .venv
 BIN      := $(VENV)/bin
 PYTHON   ?= python3
-PARTS    := smollm2-135m-instruct minilm-l6
 GENAISYS := $(BIN)/genaisys
 INSTALL  := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -32,7 +31,7 @@ $(VENV)/.bench: $(VENV)/.dev
 	@touch $@
 
 parts: $(VENV)/.core
-	@$(GENAISYS) pull $(PARTS)
+	@$(GENAISYS) pull
 
 run: parts
 	@$(GENAISYS) index samples --collection Samples
@@ -49,4 +48,6 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports --no-logo
 
 bench: $(VENV)/.bench parts
-	$(BIN)/python -m benchmarks
+	@for claim in retrieval_quality encoding_speed search_speed ingestion_speed answer_quality; do \
+		echo "== $$claim"; $(BIN)/python benchmarks/$$claim.py || exit 1; \
+	done

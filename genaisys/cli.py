@@ -21,6 +21,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Ta
 from rich.table import Table
 
 from genaisys.errors import GenaisysError
+from genaisys.hub import DEFAULT_CHAT_MODEL, DEFAULT_TEXT_ENCODER
 
 # Torch and its friends take seconds to import: each verb imports what it needs, so that `--help` is instant.
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from genaisys.system import GenAISys
 
 DEFAULT_COLLECTION = "Documents"
-DEFAULT_PARTS = ("smollm2-135m-instruct", "minilm-l6")
 
 out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())  # lines of a pipe stay whole
 err = Console(stderr=True, highlight=False)
@@ -63,11 +63,8 @@ app = typer.Typer(
 Store = Annotated[Path | None, typer.Option(help="Folder of the index (instead of a named collection).")]
 Collection = Annotated[str, typer.Option(help="Named collection, as in the app.")]
 Model = Annotated[str, typer.Option(help="Chat model: a part, hub id, folder, or openai:http://host:port#model.")]
-Encoder = Annotated[str, typer.Option(help="Text encoder: a part, hub id or folder.")]
+Encoder = Annotated[str | None, typer.Option(help="Text encoder of a new index: a part, hub id or folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-
-DEFAULT_MODEL = "smollm2-135m-instruct"
-DEFAULT_ENCODER = "minilm-l6"
 
 
 @app.command()
@@ -75,7 +72,7 @@ def index(
     folder: Annotated[list[Path], typer.Argument(help="Folders and files to bring in.", metavar="DIR...")],
     store: Store = None,
     collection: Collection = DEFAULT_COLLECTION,
-    encoder: Encoder = DEFAULT_ENCODER,
+    encoder: Encoder = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring a folder of documents into the index; only what has changed is read again.
@@ -138,7 +135,7 @@ def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     store: Store = None,
     collection: Collection = DEFAULT_COLLECTION,
-    model: Model = DEFAULT_MODEL,
+    model: Model = DEFAULT_CHAT_MODEL,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question from the documents, with quotations."""
@@ -150,7 +147,7 @@ def ask(
 
 
 @app.command()
-def chat(store: Store = None, collection: Collection = DEFAULT_COLLECTION, model: Model = DEFAULT_MODEL) -> None:
+def chat(store: Store = None, collection: Collection = DEFAULT_COLLECTION, model: Model = DEFAULT_CHAT_MODEL) -> None:
     """Ask questions one after the other. Ctrl-C stops an answer; Ctrl-D or an empty line ends."""
     from genaisys.messages import ChatMessage
 
@@ -187,7 +184,7 @@ def pull(
     with Progress(
         TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=err, transient=True
     ) as progress:
-        for name in names or DEFAULT_PARTS:
+        for name in names or (DEFAULT_CHAT_MODEL, DEFAULT_TEXT_ENCODER):
             task = progress.add_task(escape(name), total=None)
 
             def show(step: str, done: int, total: int, name: str = name, task: TaskID = task) -> None:
@@ -220,7 +217,7 @@ def _store(store: Path | None, collection: str) -> Path:
     return store_of(collection)
 
 
-def _open(store: Path | None, collection: str, model: str = DEFAULT_MODEL) -> GenAISys:
+def _open(store: Path | None, collection: str, model: str = DEFAULT_CHAT_MODEL) -> GenAISys:
     folder = _store(store, collection)
     if not (folder / "index.db").exists():
         raise GenaisysError(f"there is no index at {folder}; make one with: genaisys index DIR")

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
+from genaisys.hub import DEFAULT_CHAT_MODEL
 from genaisys.messages import ChatMessage
 from genaisys.models.chat import ChatModel, open_chat_model
 from genaisys.retrieval.answering import Answer, AnswerEvent, Finished, stream_answer
@@ -14,9 +15,6 @@ from genaisys.retrieval.documents import Hit
 from genaisys.retrieval.followup import standalone_question
 from genaisys.retrieval.index import Index
 from genaisys.retrieval.ingestion import Outcome, ingest
-
-DEFAULT_MODEL = "smollm2-135m-instruct"
-DEFAULT_ENCODER = "minilm-l6"
 
 
 class GenAISys:
@@ -29,19 +27,20 @@ class GenAISys:
     Opening is quick: the encoder and the chat model are loaded when they are first needed.
     """
 
-    def __init__(self, index: Index, model: str | ChatModel = DEFAULT_MODEL) -> None:
+    def __init__(self, index: Index, model: str | ChatModel = DEFAULT_CHAT_MODEL) -> None:
         self.index = index
         self._model = model
 
     @classmethod
     def open(
-        cls, store: str | Path, *, model: str | ChatModel = DEFAULT_MODEL, encoder: str = DEFAULT_ENCODER
+        cls, store: str | Path, *, model: str | ChatModel = DEFAULT_CHAT_MODEL, encoder: str | None = None
     ) -> GenAISys:
         """The system over the store in folder ``store``, which is created if it is not there.
 
         Args:
             model: a part's name, a hub id, a folder, or ``openai:http://host:port#model``; or an open chat model.
-            encoder: a part's name, a hub id or a folder. A store keeps to the encoder that it was built with.
+            encoder: a part's name, a hub id or a folder. None: the one that the store was built with, or the default
+                for a new one.
 
         Raises:
             GenaisysError: the store is damaged, or was built with another encoder.

@@ -23,7 +23,19 @@ from platformdirs import user_cache_path
 
 from genaisys.errors import GenaisysError
 from genaisys.hub.downloads import DownloadFailed, OnProgress, fetch, file_sha256, snapshot, unpack
-from genaisys.hub.parts import PARTS, Part
+from genaisys.hub.parts import DEFAULT_CHAT_MODEL, DEFAULT_TEXT_ENCODER, PARTS, Part
+
+__all__ = [
+    "DEFAULT_CHAT_MODEL",
+    "DEFAULT_TEXT_ENCODER",
+    "PARTS",
+    "PartDamaged",
+    "PartMissing",
+    "local_path",
+    "models",
+    "parts_folder",
+    "pull",
+]
 
 _MANIFEST = "part.json"
 _ROOM = 6  # times its download is what a part takes at most, while it is unpacked and converted

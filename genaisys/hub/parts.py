@@ -73,6 +73,9 @@ def _state_dict_to_safetensors(folder: Path) -> None:
     checkpoint.unlink()
 
 
+DEFAULT_CHAT_MODEL = "smollm2-135m-instruct"
+DEFAULT_TEXT_ENCODER = "minilm-l6"
+
 PARTS: Mapping[str, Part] = {
     "smollm2-135m-instruct": Part(
         role="chat",

@@ -19,13 +19,23 @@ class ChatModel(Protocol):
         ...
 
     def stream(
-        self, messages: Sequence[ChatMessage], *, max_tokens: int = 512, temperature: float = 0.0, seed: int | None = None
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        max_tokens: int = 512,
+        temperature: float = 0.0,
+        seed: int | None = None,
     ) -> Iterator[str]:
         """The reply, piece by piece. Closing the iterator stops the generation."""
         ...
 
     def reply(
-        self, messages: Sequence[ChatMessage], *, max_tokens: int = 512, temperature: float = 0.0, seed: int | None = None
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        max_tokens: int = 512,
+        temperature: float = 0.0,
+        seed: int | None = None,
     ) -> ChatMessage:
         """The whole reply."""
         ...
