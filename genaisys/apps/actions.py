@@ -55,10 +55,7 @@ class Actions:
 
     def enter(self) -> Visit:
         """A new visitor."""
-        name = self.collection
-        if name is not None and not collections.store_of(name).is_dir():
-            collections.create(name)
-        visit = Visit(name or "")
+        visit = Visit(self.collection or "")
         self._stay_somewhere(visit)
         return visit
 
@@ -184,7 +181,7 @@ class Actions:
         try:
             self.workspace.model(name)
             visit.model = name
-            yield "", name
+            yield f"<p class='note'>{shown(name)} answers from now on.</p>", name
         except Exception as error:
             yield f"<p class='error' role='alert'>{shown(plain(error))}</p>", visit.model
 

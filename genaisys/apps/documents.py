@@ -13,6 +13,7 @@ import gradio as gr
 from genaisys.apps.actions import Actions
 from genaisys.apps.serving import PAGE, serve
 from genaisys.apps.workspace import DEFAULT_MODEL, Workspace
+from genaisys.retrieval import collections
 from genaisys.retrieval.readers import MAX_FILE_BYTES
 
 FILES_AT_ONCE = 1000  # of one drop; the rest follows
@@ -49,6 +50,8 @@ def launch(collection: str | None = None, port: int | None = None, open_browser:
     Raises:
         GenaisysError: the port is taken, or no collection can have this name.
     """
+    if collection is not None:
+        collection = collections.find_or_create(collection)
     with tempfile.TemporaryDirectory(prefix="genaisys-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
         logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -68,6 +68,16 @@ def create(name: str) -> str:
     return unquote(store.name)
 
 
+def find_or_create(name: str) -> str:
+    """The collection called ``name``, which is made if it is not there. -> its name, as it is listed
+
+    Raises:
+        CollectionError: no collection can have this name.
+    """
+    store = store_of(name)
+    return unquote(store.name) if store.is_dir() else create(name)
+
+
 def delete(name: str) -> None:
     """Delete a collection with all its documents. Close its store first.
 

@@ -88,7 +88,7 @@ def test_hostile_text_is_shown_and_never_obeyed() -> None:
 @given(st.text(st.characters(exclude_characters="\r"), max_size=300))
 def test_text_comes_back_as_it_was(text: str) -> None:
     whole = text.encode("utf-8", "replace").decode()
-    assert soup(f"<p>{shown(text)}</p>").p.get_text() == whole
+    assert soup(f"<pre>{shown(text)}</pre>").pre.get_text() == whole
     assert soup(f"<p title='{shown(text)}'></p>").p["title"] == whole
 
 

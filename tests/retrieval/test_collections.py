@@ -42,6 +42,13 @@ def test_a_collection_is_found_however_its_name_is_typed() -> None:
     assert collections.store_of("  lab   NOTES ") == collections.store_of("Lab Notes")
 
 
+def test_what_is_there_is_found_and_what_is_not_is_made() -> None:
+    collections.create("Lab")
+    assert collections.find_or_create("lab") == "Lab"
+    assert collections.find_or_create("Field") == "Field"
+    assert collections.names() == ["Field", "Lab"]
+
+
 def test_a_name_is_given_once() -> None:
     collections.create("Lab")
     with pytest.raises(CollectionError, match="already"):
