@@ -6,7 +6,7 @@ articles of SQuAD 1.1 dev; ``benchmarks/answer_quality.py`` reports on the other
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from genaisys.retrieval.documents import Chunk, Hit
@@ -15,20 +15,21 @@ from genaisys.retrieval.words import term_ids
 
 PASSAGES = 5  # sentences are taken from so many of the best passages
 QUOTATIONS = 3
+CELL = " | "  # separates the cells of a row
 SAME = 0.8  # sentences that share so much of their terms say the same
 
 # Weights of a sentence.
-SIMILARITY = 12.9  # by vector and words: see `ranking`
-COVERAGE = 5.4  # share of the question's terms in the sentence
-NEARBY = 5.4  # share of the question's terms that are not in it, but in its neighbours or headings
-PAIRS = 3.2  # share of the question's pairs of adjacent terms
-NOTHING_NEW = -2.5  # holds nothing of the kind that the question asks for
+SIMILARITY = 13.4  # by vector and words: see `ranking`
+COVERAGE = 5.5  # share of the question's terms in the sentence, by importance
+NEARBY = 5.6  # share of the question's terms that are not in it, but in its neighbours or headings
+PAIRS = 3.1  # share of the question's pairs of adjacent terms
+NOTHING_NEW = -2.4  # holds nothing of the kind that the question asks for
 
 # Log-odds that the documents hold the answer at all, from the score of the best sentence.
-EVIDENCE = 1.05
-MISSING_NAMES = -2.6  # share of the question's names that are not even in the passage around it
+EVIDENCE = 1.01
+MISSING_NAMES = -1.3  # share of the question's names that are not even in the passage around it
 NO_EVIDENCE = -10.8
-REFUSE_BELOW = 0.5
+REFUSE_BELOW = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class Quotation:
 
 def rank_sentences(question: Question, hits: Sequence[Hit]) -> list[Quotation]:
     """The sentences of the best passages, the likeliest to hold the answer first."""
-    sentences = [sentence for hit in hits[:PASSAGES] for sentence in _score_sentences(question, hit)]
+    importance = _importance(question, hits)
+    sentences = [sentence for hit in hits[:PASSAGES] for sentence in _score_sentences(question, hit, importance)]
     return sorted(sentences, key=lambda sentence: -sentence.score)
 
 
@@ -76,18 +78,35 @@ def missing_names(question: Question, chunk: Chunk) -> float:
     return _share(question.names - _terms(chunk.context) - _terms(chunk.text), question.names)
 
 
-def _score_sentences(question: Question, hit: Hit) -> Iterator[Quotation]:
+def _importance(question: Question, hits: Sequence[Hit]) -> dict[int, float]:
+    """Weights of the question's terms that add up to 1.
+
+    A term that few of the passages found hold tells them apart, so it counts more; names and numbers count twice.
+    """
+    passages = [_terms(hit.chunk.text) for hit in hits]
+    weights: dict[int, float] = {}
+    for term in question.terms:
+        found = sum(term in passage for passage in passages)
+        rarity = 1 + math.log1p((len(hits) - found + 0.5) / (found + 0.5))
+        weights[term] = 2 * rarity if term in question.names else rarity
+    total = sum(weights.values())
+    return {term: weight / total for term, weight in weights.items()}
+
+
+def _score_sentences(question: Question, hit: Hit, importance: Mapping[int, float]) -> Iterator[Quotation]:
     chunk = hit.chunk
     spans = chunk.sentences or ((chunk.start, chunk.end),)
     texts = [chunk.text[start - chunk.start : end - chunk.start] for start, end in spans]
     terms = [_terms(text) for text in texts]
     context = _terms(chunk.context)
     for i, (start, end) in enumerate(spans):
-        nearby = context.union(*terms[max(i - 1, 0) : i + 2]) - terms[i]
+        # A row of a table is explained by the header, the first row; a sentence by its neighbours.
+        around = terms[:1] if CELL in texts[i] else terms[max(i - 1, 0) : i + 2]
+        nearby = context.union(*around) - terms[i]
         score = (
             SIMILARITY * hit.sentence_scores[i]
-            + COVERAGE * _share(question.terms & terms[i], question.terms)
-            + NEARBY * _share(question.terms & nearby, question.terms)
+            + COVERAGE * sum(importance[term] for term in question.terms & terms[i])
+            + NEARBY * sum(importance[term] for term in question.terms & nearby)
             + PAIRS * _share(question.pairs & term_pairs(texts[i]), question.pairs)
             + NOTHING_NEW * (not could_answer(question.kind, WORD.findall(texts[i]), question))
         )

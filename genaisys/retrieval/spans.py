@@ -135,7 +135,7 @@ def _spans_of(question: Question, quotation: Quotation) -> Iterator[tuple[Span, 
     gaps = [sentence[a.end() : b.start()] for a, b in pairwise(found)]
     empty = [word.lower() in _HOLLOW for word in words]
     asked = [not empty[i] and not question.terms.isdisjoint(term_ids(word).tolist()) for i, word in enumerate(words)]
-    capital = [word[0].isupper() and not (i == 0 and empty[i]) for i, word in enumerate(words)]
+    capital = [word[0].isupper() and not (i == 0 and empty[i]) and not is_time(word) for i, word in enumerate(words)]
     in_question = [i for i, said in enumerate(asked) if said]
     heads = [not question.head.isdisjoint(term_ids(word).tolist()) for word in words]
 

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genaisys.messages import ChatMessage
@@ -55,6 +55,7 @@ def test_question_that_stands_alone_is_left_alone(question: str) -> None:
     assert standalone_question(question, conversation(["Who opened the museum?", "Maria Ott"])) == question
 
 
+@settings(deadline=None)
 @given(st.text(), st.lists(st.text(), max_size=4))
 def test_any_conversation_gives_a_question(question: str, turns: list[str]) -> None:
     assert standalone_question(question, []) == question.strip()

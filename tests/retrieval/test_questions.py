@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genaisys.retrieval.questions import AnswerKind, Question, could_answer
@@ -56,6 +56,7 @@ def test_a_sentence_that_only_repeats_the_question_holds_no_answer(
     assert could_answer(asked.kind, sentence.rstrip(".").split(), asked) is expected
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_question(text: str) -> None:
     question = Question(text)

@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from passages import hit
 
@@ -81,6 +81,7 @@ def test_no_answer_where_nothing_is_new() -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(min_size=1))
 def test_every_candidate_is_a_span_of_a_quotation(question: str, text: str) -> None:
     quoted = quotations(question, text)

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genaisys.retrieval.support import is_supported
@@ -23,11 +23,13 @@ def test_support(sentence: str, supported: bool) -> None:
     assert is_supported(sentence, PASSAGES) is supported
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_text_supports_itself(text: str) -> None:
     assert is_supported(text, [text])
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="abc 12"), st.lists(st.text(alphabet="abc 12"), max_size=3), st.text(alphabet="abc 12"))
 def test_more_passages_never_take_support_away(sentence: str, passages: list[str], other: str) -> None:
     assert is_supported(sentence, [*passages, other]) >= is_supported(sentence, passages)
