@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from genaisys.hub import DEFAULT_TEXT_ENCODER
 from genaisys.retrieval import ranking
 from genaisys.retrieval.candidates import CandidateSearch
 from genaisys.retrieval.chunking import CHUNKER_VERSION, chunk_document
@@ -23,7 +24,6 @@ from genaisys.retrieval.words import term_ids
 if TYPE_CHECKING:  # Torch takes seconds to import, and a re-index of an unchanged folder needs no encoder
     from genaisys.encoders import TextEncoder
 
-DEFAULT_ENCODER = "minilm-l6"
 CANDIDATES_PER_METHOD = 100  # BM25 and the vectors each name so many for the second stage
 
 
@@ -59,7 +59,7 @@ class Index:
             StoreError: the store is damaged, of a newer version, or was built with another encoder.
         """
         name = encoder if isinstance(encoder, str) else encoder.name if encoder else None
-        store = Store(Path(folder), name or DEFAULT_ENCODER)
+        store = Store(Path(folder), name or DEFAULT_TEXT_ENCODER)
         if name not in (None, store.encoder):
             store.close()
             raise StoreError(
@@ -139,6 +139,8 @@ class Index:
         found, idf = self._candidates.find(query.vector, query.terms, max(k, CANDIDATES_PER_METHOD), allowed)
         with self.store.reading():  # what has gone by now is missing in all that follows
             ids, candidates = self.store.candidates(found.tolist())
+            if not len(ids):
+                return []
             scores, sentence_scores = ranking.rank(ranking.Query(query.vector, query.terms, idf), candidates)
             best = np.argsort(-scores, kind="stable")[:k]
             chunks = self.store.chunks(ids[best].tolist())
