@@ -18,8 +18,9 @@ from genaisys.apps.markup import shown
 from genaisys.apps.passages import render_passage
 from genaisys.apps.suggestions import suggested_questions
 from genaisys.apps.uploads import received
-from genaisys.apps.workspace import DEFAULT_MODEL, Workspace
+from genaisys.apps.workspace import Workspace
 from genaisys.errors import GenaisysError
+from genaisys.hub import DEFAULT_CHAT_MODEL
 from genaisys.retrieval import collections
 from genaisys.retrieval.ingestion import Outcome, ingest_files
 
@@ -35,7 +36,7 @@ class Visit:
     """What one visitor sees: theirs alone. Collections are everybody's on this machine; conversations are not."""
 
     collection: str
-    model: str = DEFAULT_MODEL
+    model: str = DEFAULT_CHAT_MODEL
     conversations: dict[str, list[Turn]] = field(default_factory=dict)
 
     @property
@@ -176,7 +177,7 @@ class Actions:
 
     def choose_model(self, visit: Visit, name: str) -> Iterator[tuple[str, Any]]:
         """Load another chat model. -> the line under the settings, the box with the model's name"""
-        name = (name or "").strip() or DEFAULT_MODEL
+        name = (name or "").strip() or DEFAULT_CHAT_MODEL
         yield f"<p class='working'>Loading {shown(name)}</p>", gr.skip()
         try:
             self.workspace.model(name)

@@ -12,7 +12,8 @@ import gradio as gr
 
 from genaisys.apps.actions import Actions
 from genaisys.apps.serving import PAGE, serve
-from genaisys.apps.workspace import DEFAULT_MODEL, Workspace
+from genaisys.apps.workspace import Workspace
+from genaisys.hub import DEFAULT_CHAT_MODEL, models
 from genaisys.retrieval import collections
 from genaisys.retrieval.readers import MAX_FILE_BYTES
 
@@ -79,7 +80,7 @@ def build(actions: Actions) -> gr.Blocks:
                 with gr.Accordion("Model and settings", open=False, elem_id="settings"):
                     model = gr.Dropdown(
                         _chat_models(),
-                        value=DEFAULT_MODEL,
+                        value=DEFAULT_CHAT_MODEL,
                         allow_custom_value=True,
                         label="Chat model",
                         info="A part, a folder, or openai:http://host:port#model, which is then sent the passages.",
@@ -149,6 +150,4 @@ def _script(name: str) -> str:
 
 
 def _chat_models() -> list[str]:
-    from genaisys import hub
-
-    return [part["name"] for part in hub.models() if part["role"] == "chat" and part["present"]] or [DEFAULT_MODEL]
+    return [part["name"] for part in models() if part["role"] == "chat" and part["present"]] or [DEFAULT_CHAT_MODEL]

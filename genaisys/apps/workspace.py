@@ -7,6 +7,7 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, TypeVar
 
 from genaisys.errors import GenaisysError
+from genaisys.hub import DEFAULT_CHAT_MODEL, DEFAULT_TEXT_ENCODER
 from genaisys.retrieval import collections
 
 if TYPE_CHECKING:  # these bring torch, and the page should open before that is loaded
@@ -17,9 +18,6 @@ if TYPE_CHECKING:  # these bring torch, and the page should open before that is 
     from genaisys.system import GenAISys
 
 Value = TypeVar("Value")
-
-DEFAULT_MODEL = "smollm2-135m-instruct"
-DEFAULT_ENCODER = "minilm-l6"
 
 
 class Workspace:
@@ -49,7 +47,7 @@ class Workspace:
 
         with self._opening:
             folder = collections.store_of(collection)
-            return _once(self._stores, folder.name, lambda: Store(folder, DEFAULT_ENCODER))
+            return _once(self._stores, folder.name, lambda: Store(folder, DEFAULT_TEXT_ENCODER))
 
     def index(self, collection: str) -> Index:
         """The collection, ready to search and to add to.
@@ -98,14 +96,14 @@ class Workspace:
 
         with self._loading:
             if name not in self._models:  # the default stays; of the others one, for memory is finite
-                for other in self._models.keys() - {DEFAULT_MODEL}:
+                for other in self._models.keys() - {DEFAULT_CHAT_MODEL}:
                     del self._models[other]
             return _once(self._models, name, lambda: open_chat_model(name))
 
     def _load_defaults(self) -> None:
         try:
-            self._encoder(DEFAULT_ENCODER)
-            self.model(DEFAULT_MODEL)
+            self._encoder(DEFAULT_TEXT_ENCODER)
+            self.model(DEFAULT_CHAT_MODEL)
         except GenaisysError as error:
             self._problem = str(error)
         finally:
