@@ -16,6 +16,8 @@ PASSAGES = ["The Vasa sank on 10 August 1628 in the harbour of Stockholm.", "And
         ("The Vasa sank in the harbour of Gothenburg.", False),  # an invented name
         ("Anders Franzén found the Vasa in 1628.", False),  # put together from two passages
         ("The wreck was eaten by worms and turned into chairs.", False),  # most words are nowhere
+        ("Erik found the wreck in 1956.", False),  # an invented name that begins the sentence
+        ("However, Anders Franzén found the wreck in 1956 [2].", True),  # "[2]" points, and claims nothing
         ("It is so.", True),  # claims nothing
     ],
 )
