@@ -157,7 +157,7 @@ READER = """
         while seen < 80:
             sources = [hit.chunk.source for hit in index.search("number", 1000)]
             assert len(set(sources)) == len(sources), sources
-            assert len(sources) >= min(seen, 2), (seen, sources)
+            assert len(sources) >= seen - 2, (seen, sources)  # each writer may have deleted what it had just added
             seen, searches = len(sources), searches + 1
     print(searches)
 """
