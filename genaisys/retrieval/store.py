@@ -6,31 +6,27 @@ document as it was or as it shall be, and readers go on reading meanwhile (write
 
 import json
 import sqlite3
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import RLock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from genaisys.errors import GenaisysError
+from genaisys.retrieval.database import Database, StoreError
 from genaisys.retrieval.documents import Block, Chunk, Document
 from genaisys.retrieval.ranking import Candidates
 
 DATABASE = "index.db"
-SCHEMA_VERSION = 1
-BUSY_SECONDS = 30.0
+SCHEMA = 1
 BLOCK = 10_000  # chunks that are read at a time
 
 # Chunk ids are never given twice (AUTOINCREMENT), so "what is new" is "what has a higher id"; what has gone is kept in
 # `deleted`, in order. So a reader catches up at the cost of the changes, not of the collection.
 # The long columns stand last: SQLite then reads the short ones without walking through the long.
-_SCHEMA = """
+_TABLES = """
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (
     id INTEGER PRIMARY KEY, source TEXT NOT NULL UNIQUE, path TEXT UNIQUE, size INTEGER, modified INTEGER,
@@ -50,10 +46,6 @@ CREATE TABLE features (
 CREATE TABLE deleted (sequence INTEGER PRIMARY KEY, chunk INTEGER NOT NULL);
 CREATE TRIGGER remember_deleted AFTER DELETE ON chunks BEGIN INSERT INTO deleted (chunk) VALUES (old.id); END;
 """
-
-
-class StoreError(GenaisysError):
-    """The store is damaged, busy, full, or of another make; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +81,8 @@ class Entry:
     file: File | None
 
 
-class Store:
-    """Documents, their chunks, and the chunks' features, in ``folder/index.db``. Safe to share between threads."""
+class Store(Database):
+    """Documents, their chunks, and the chunks' features, in ``folder/index.db``."""
 
     def __init__(self, folder: Path, encoder: str) -> None:
         """Open the store in ``folder``; where there is none, make one for vectors of the encoder named ``encoder``.
@@ -98,20 +90,9 @@ class Store:
         Raises:
             StoreError: the file is damaged, no store of ours, or made by a newer version of this software.
         """
+        super().__init__(folder / DATABASE, _TABLES, SCHEMA, {"encoder": encoder, "id": uuid.uuid4().hex})
         self.folder = folder
-        self.path = folder / DATABASE
-        self._read_lock, self._write_lock = RLock(), RLock()
-        with self._plain_errors():
-            folder.mkdir(parents=True, exist_ok=True)
-            self._writer = self._connect()
-            self._prepare(encoder)
-            self._reader = self._connect()  # of its own, so that searches never wait for a writer
-        self.encoder, self.id = self._manifest["encoder"], self._manifest["id"]
-
-    def close(self) -> None:
-        with self._read_lock, self._write_lock:
-            self._reader.close()
-            self._writer.close()
+        self.encoder, self.id = self.manifest["encoder"], self.manifest["id"]
 
     # ---- writing
 
@@ -180,42 +161,7 @@ class Store:
                 (file.path, file.size, file.modified, source),
             )
 
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """One write transaction: committed at the end, undone by any exception."""
-        with self._write_lock, self._plain_errors():
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._writer
-                self._writer.execute("COMMIT")
-            finally:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-
-    def flush(self) -> None:
-        """See to it that not even a power cut can undo what has been written until now."""
-        with self._write_lock, self._plain_errors():
-            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
-
     # ---- reading
-
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """One consistent view of the store; it may be entered again within itself."""
-        with self._read_lock, self._plain_errors():
-            if self._reader.in_transaction:
-                yield self._reader
-                return
-            self._reader.execute("BEGIN")
-            try:
-                yield self._reader
-            finally:
-                self._reader.execute("ROLLBACK")  # there is nothing to commit
-
-    def version(self) -> int:
-        """A number that changes whenever anyone, in any process, has changed the store."""
-        with self._read_lock, self._plain_errors():
-            return self._reader.execute("PRAGMA data_version").fetchone()[0]
 
     @property
     def dimension(self) -> int | None:
@@ -351,41 +297,6 @@ class Store:
             ).fetchall()
         return np.sort(np.array([row[0] for row in rows], np.int64))
 
-    # ---- opening
-
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA foreign_keys = ON")
-        db.execute(
-            "PRAGMA synchronous = NORMAL"
-        )  # with a write-ahead log: power loss may undo the last commits, no more
-        db.execute("PRAGMA mmap_size = 4294967296")
-        return db
-
-    def _prepare(self, encoder: str) -> None:
-        """Make the tables if the database is new, and check that the manifest is one that we understand."""
-        # Switching to the write-ahead log does not wait for locks, and two processes may be making the store at once.
-        deadline = time.monotonic() + BUSY_SECONDS
-        while self._writer.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            try:
-                self._writer.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-        if not self._tables():
-            with self.writing() as db:
-                if not self._tables():
-                    for statement in _statements(_SCHEMA):
-                        db.execute(statement)
-                    manifest = {"schema": str(SCHEMA_VERSION), "encoder": encoder, "id": uuid.uuid4().hex}
-                    db.executemany("INSERT INTO manifest VALUES (?, ?)", manifest.items())
-        if "manifest" not in self._tables():
-            raise StoreError(f"{self.path} is a database, but not an index of genaisys; choose another folder")
-        self._manifest = dict(self._writer.execute("SELECT key, value FROM manifest"))
-        if int(self._manifest["schema"]) > SCHEMA_VERSION:
-            raise StoreError(f"{self.path} was made by a newer version of genaisys; update genaisys to open it")
-
     def _check_dimension(self, db: sqlite3.Connection, dimension: int) -> None:
         db.execute("INSERT OR IGNORE INTO manifest VALUES ('dimension', ?)", (str(dimension),))
         (stored,) = db.execute("SELECT value FROM manifest WHERE key = 'dimension'").fetchone()
@@ -394,31 +305,6 @@ class Store:
                 f"the encoder gives vectors of {dimension} numbers, but {self.path} holds vectors of {stored};"
                 " index into a new store"
             )
-
-    def _tables(self) -> set[str]:
-        return {row[0] for row in self._writer.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-
-    @contextmanager
-    def _plain_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreError(self._explain(error)) from error
-        except OSError as error:
-            raise StoreError(f"cannot use {self.folder}: {error.strerror or error}") from error
-
-    def _explain(self, error: sqlite3.Error) -> str:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
-        match code:
-            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                return f"another process has kept {self.path} busy for {BUSY_SECONDS:.0f} s; try again when it is done"
-            case sqlite3.SQLITE_FULL:
-                return f"no space left for {self.path}; what was indexed before is safe: free some space and run again"
-            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-                return f"{self.path} is damaged ({error}); delete {self.folder} and index your documents again"
-            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_IOERR:
-                return f"cannot read or write {self.path} ({error}); check the folder's permissions and the disk"
-        return f"{self.path} failed: {error}; if this happens again, delete {self.folder} and index again"
 
 
 def _insert(db: sqlite3.Connection, table: str, **values: Any) -> int:
@@ -432,13 +318,3 @@ def _insert(db: sqlite3.Connection, table: str, **values: Any) -> int:
 def _storable(text: str) -> str:
     """``text`` with each lone surrogate, which UTF-8 cannot hold, replaced: same length, so spans stay right."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The statements of an SQL script. (``executescript`` would commit the open transaction.)"""
-    statement = ""
-    for line in script.splitlines():
-        statement += line + "\n"
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""

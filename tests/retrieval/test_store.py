@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hashed_words import plain_document
 
-from genaisys.retrieval import store as store_module
+from genaisys.retrieval import database
 from genaisys.retrieval.documents import Block, Chunk, Document
 from genaisys.retrieval.store import Features, File, Store, StoreError
 
@@ -206,7 +206,7 @@ def test_stores_of_others_are_refused(tmp_path: Path) -> None:
 def test_a_busy_store_can_be_read_and_says_when_it_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
     store, other = Store(tmp_path, "e"), Store(tmp_path, "e")
     put(store, "a", "text")
     with other.writing():
