@@ -1,11 +1,14 @@
 """What a chat model can do."""
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from genaisys.messages import ChatMessage
+
+if TYPE_CHECKING:  # torch takes seconds to import, and a re-index of an unchanged folder needs none
+    from torch import Tensor
 
 
 class ChatModel(Protocol):
