@@ -53,6 +53,8 @@ class Database:
             if int(self.manifest["schema"]) > schema:
                 raise StoreError(f"{path} was made by a newer version of genaisys; update genaisys to open it")
             self._reader = self._connect()
+            # KiB. Mapping the file would be as quick, but would make a failing disk a crash instead of an error.
+            self._reader.execute("PRAGMA cache_size = -65536")
 
     def close(self) -> None:
         with self._read_lock, self._write_lock:
@@ -98,7 +100,6 @@ class Database:
         db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = NORMAL")  # a power cut may undo the last commits, and do no other harm
-        db.execute("PRAGMA cache_size = -65536")  # KiB; not mapped: a failing disk shall be an error, not a crash
         return db
 
     def _use_write_ahead_log(self) -> None:

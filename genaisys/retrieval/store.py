@@ -21,7 +21,7 @@ from genaisys.retrieval.ranking import Candidates
 
 DATABASE = "index.db"
 SCHEMA = 1
-BLOCK = 10_000  # chunks that are read at a time
+BLOCK = 4_000  # chunks that are read at a time
 
 # Chunk ids are never given twice (AUTOINCREMENT), so "what is new" is "what has a higher id"; what has gone is kept in
 # `deleted`, in order. So a reader catches up at the cost of the changes, not of the collection.
