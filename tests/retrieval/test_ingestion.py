@@ -24,6 +24,11 @@ def index(tmp_path: Path) -> Iterator[Index]:
         yield index
 
 
+@pytest.fixture(autouse=True)
+def one_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingestion, "READERS", 1)  # each takes a second to start
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "docs"
