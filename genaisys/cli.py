@@ -6,12 +6,15 @@ success, and says what went wrong in one plain line.
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import re
 import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 import typer.core
@@ -32,22 +35,36 @@ if TYPE_CHECKING:
 
 DEFAULT_COLLECTION = "Documents"
 
-out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())  # lines of a pipe stay whole
-err = Console(stderr=True, highlight=False)
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+for console in (out, err):
+    console.soft_wrap = not console.is_terminal  # lines of a pipe stay whole
+
+_UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class PlainErrors(typer.core.TyperGroup):
     """Turns failures into one plain line and a non-zero exit code."""
 
     def invoke(self, ctx: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal may not know all letters
         try:
             return super().invoke(ctx)
         except GenaisysError as error:
-            err.print(f"genaisys: {error}", style="red", markup=False, soft_wrap=True)
-            raise typer.Exit(1) from None
+            _fail(str(error))
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever reads has seen enough
+                raise
+            _fail(f"the system refuses: {error}")
         except KeyboardInterrupt:
             err.print("\ngenaisys: stopped; everything finished so far is kept.", soft_wrap=True)
             raise typer.Exit(130) from None
+
+
+def _fail(reason: str) -> NoReturn:
+    err.print(f"genaisys: {_one_line(reason)}", style="red", markup=False, soft_wrap=True)
+    raise typer.Exit(1) from None
 
 
 app = typer.Typer(
@@ -60,6 +77,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise typer.BadParameter("is empty")
+    return text
+
+
 Store = Annotated[Path | None, typer.Option(help="Folder of the index (instead of a named collection).")]
 Collection = Annotated[str, typer.Option(help="Named collection, as in the app.")]
 Model = Annotated[str, typer.Option(help="Chat model: a part, hub id, folder, or openai:http://host:port#model.")]
@@ -69,7 +93,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")
 
 @app.command()
 def index(
-    folder: Annotated[list[Path], typer.Argument(help="Folders and files to bring in.", metavar="DIR...")],
+    folder: Annotated[list[Path], typer.Argument(help="Folders and files to bring in.", metavar="DIR")],
     store: Store = None,
     collection: Collection = DEFAULT_COLLECTION,
     encoder: Encoder = None,
@@ -90,14 +114,18 @@ def index(
             TextColumn("[dim]{task.description}", markup=True),
             console=err,
             transient=True,
+            disable=not err.is_terminal,
         ) as progress,
     ):
         task = progress.add_task("")
         for outcome in system.ingest(folder):
             outcomes.append(outcome)
             progress.update(task, advance=1, description=escape(_one_line(outcome.source)))
-            if outcome.status == "failed" and not as_json:
-                err.print(f"[red]failed[/]  {escape(_one_line(outcome.source))}: {escape(outcome.detail)}")
+            if outcome.status in ("failed", "skipped") and not as_json:
+                name, detail = _one_line(outcome.source), _one_line(outcome.detail)
+                style = "red" if outcome.status == "failed" else "dim"
+                line = detail if detail.startswith(name) else f"{name}: {detail}"
+                err.print(f"[{style}]{outcome.status}[/]  {escape(line)}")
     counts = Counter(outcome.status for outcome in outcomes)
     chunks = sum(outcome.chunks for outcome in outcomes)
     if as_json:
@@ -111,7 +139,7 @@ def index(
 
 @app.command()
 def search(
-    query: Annotated[str, typer.Argument(help="What to look for.")],
+    query: Annotated[str, typer.Argument(help="What to look for.", callback=_not_empty)],
     store: Store = None,
     collection: Collection = DEFAULT_COLLECTION,
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many passages.")] = 10,
@@ -132,7 +160,7 @@ def search(
 
 @app.command()
 def ask(
-    question: Annotated[str, typer.Argument(help="The question.")],
+    question: Annotated[str, typer.Argument(help="The question.", callback=_not_empty)],
     store: Store = None,
     collection: Collection = DEFAULT_COLLECTION,
     model: Model = DEFAULT_CHAT_MODEL,
@@ -181,9 +209,8 @@ def pull(
     """Fetch pretrained parts, check their SHA-256, and keep them for use without a network."""
     from genaisys import hub
 
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=err, transient=True
-    ) as progress:
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn()
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         for name in names or (DEFAULT_CHAT_MODEL, DEFAULT_TEXT_ENCODER):
             task = progress.add_task(escape(name), total=None)
 
@@ -227,6 +254,8 @@ def _open(store: Path | None, collection: str, model: str = DEFAULT_CHAT_MODEL) 
 
 
 def _read_question() -> str:
+    if sys.stdin is None:  # closed by whoever started us
+        return ""
     try:
         return out.input("[bold]› [/]").strip()
     except (EOFError, KeyboardInterrupt):
@@ -240,13 +269,14 @@ def _answer(system: GenAISys, question: str, history: list[ChatMessage]) -> Answ
     for event in system.stream(question, history):
         match event:
             case Wrote(text):
-                out.print(text, end="", markup=False, soft_wrap=True)
+                shown = "\n".join(map(_one_line, text.expandtabs().split("\n")))
+                out.print(shown, end="", markup=False, soft_wrap=True)
             case Finished(answer):
                 break
     out.print()
     for sentence in answer.sentences:
         if not sentence.supported and not answer.refused:
-            out.print(f"[yellow]not in the documents:[/] {escape(sentence.text)}")
+            out.print(f"[yellow]not in the documents:[/] {escape(_one_line(sentence.text))}")
     if answer.citations:
         out.print("\n[dim]Closest passages[/]" if answer.refused else "")
     for number, citation in enumerate(answer.citations, start=1):
@@ -272,8 +302,9 @@ def _place(source: str, page: int | None) -> str:
 
 
 def _one_line(text: str) -> str:
-    return "".join(character if character.isprintable() else "�" for character in text)
+    """``text`` without what could break its line or command the terminal."""
+    return _UNSHOWABLE.sub("�", text)
 
 
 def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+    print(json.dumps(value, ensure_ascii=False, indent=2), file=out.file, flush=True)
