@@ -136,6 +136,7 @@ class CandidateSearch:
         descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=CACHE, suffix=".tmp")
         try:
             save_file(arrays, name, header | {"checksum": _checksum(header, arrays)})
+            os.fchmod(descriptor, self._store.path.stat().st_mode)  # whoever may read the store may read this
             os.fsync(descriptor)
             os.replace(name, self._path)
         finally:

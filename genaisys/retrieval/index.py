@@ -60,6 +60,8 @@ class Index:
         """
         name = encoder if isinstance(encoder, str) else encoder.name if encoder else None
         store = Store(Path(folder), name or DEFAULT_TEXT_ENCODER)
+        if name and name != store.encoder and store.dimension is None:  # nothing is in it yet
+            store.set_encoder(name)
         if name not in (None, store.encoder):
             store.close()
             raise StoreError(
@@ -149,6 +151,7 @@ class Index:
         return [
             Hit(chunks[ids[row]], float(scores[row]), tuple(sentence_scores[starts[row] : ends[row]].tolist()))
             for row in best
+            if ids[row] in chunks
         ]
 
     def encode_query(self, text: str) -> EncodedQuery:

@@ -161,6 +161,12 @@ class Store(Database):
                 (file.path, file.size, file.modified, source),
             )
 
+    def set_encoder(self, encoder: str) -> None:
+        """Note that the vectors will be those of ``encoder``; only while there are none."""
+        with self.writing() as db:
+            db.execute("UPDATE manifest SET value = ? WHERE key = 'encoder'", (encoder,))
+        self.encoder = encoder
+
     # ---- reading
 
     @property
@@ -172,75 +178,79 @@ class Store(Database):
 
     def documents(self) -> list[Entry]:
         """All documents, by source."""
-        with self.reading() as db:
+        with self.decoding() as db:
             rows = db.execute(
                 "SELECT source, title, media_type, content_hash, metadata, chunker,"
                 " (SELECT count(*) FROM chunks WHERE document = documents.id), path, size, modified"
                 " FROM documents ORDER BY source"
             ).fetchall()
-        return [
-            Entry(source, title, kind, digest, json.loads(metadata), chunker, chunks, File(*file) if file[0] else None)
-            for source, title, kind, digest, metadata, chunker, chunks, *file in rows
-        ]
+            return [
+                Entry(
+                    source, title, kind, digest, json.loads(metadata), chunker, chunks, File(*file) if file[0] else None
+                )
+                for source, title, kind, digest, metadata, chunker, chunks, *file in rows
+            ]
 
     def document(self, source: str) -> Document | None:
         """The document with this source, if there is one."""
-        with self.reading() as db:
+        with self.decoding() as db:
             row = db.execute(
                 "SELECT source, title, text, blocks, media_type, content_hash, metadata FROM documents"
                 " WHERE source = ?",
                 (source,),
             ).fetchone()
-        if row is None:
-            return None
-        source, title, text, blocks, media_type, content_hash, metadata = row
-        blocks = tuple(Block(*block) for block in json.loads(blocks))
-        return Document(source, title, text, blocks, media_type, content_hash, json.loads(metadata))
+            if row is None:
+                return None
+            source, title, text, blocks, media_type, content_hash, metadata = row
+            blocks = tuple(Block(*block) for block in json.loads(blocks))
+            return Document(source, title, text, blocks, media_type, content_hash, json.loads(metadata))
 
     def chunks(self, ids: Sequence[int]) -> dict[int, Chunk]:
         """The chunks with these ids; those that have gone are missing."""
-        with self.reading() as db:
+        with self.decoding() as db:
             rows = db.execute(
                 'SELECT chunks.id, source, ordinal, chunks.text, start, "end", page, context, sentences'
                 " FROM chunks JOIN documents ON documents.id = document"
                 " WHERE chunks.id IN (SELECT value FROM json_each(?))",
                 (json.dumps(ids),),
             ).fetchall()
-        return {
-            row: Chunk(source, ordinal, text, start, end, page, context, tuple(map(tuple, json.loads(sentences))))
-            for row, source, ordinal, text, start, end, page, context, sentences in rows
-        }
+            return {
+                row: Chunk(source, ordinal, text, start, end, page, context, tuple(map(tuple, json.loads(sentences))))
+                for row, source, ordinal, text, start, end, page, context, sentences in rows
+            }
 
     def candidates(self, ids: Sequence[int]) -> tuple[npt.NDArray[np.int64], Candidates]:
         """The chunks with these ids, for ranking; those that have gone are missing. -> their ids [C], and they"""
-        with self.reading() as db:
+        with self.decoding() as db:
             rows = db.execute(
                 "SELECT chunk, sentence_vectors, terms, term_counts FROM features"
                 " WHERE chunk IN (SELECT value FROM json_each(?))",
                 (json.dumps(ids),),
             ).fetchall()
-        found, vectors, terms, term_counts = zip(*rows, strict=True) if rows else ((), (), (), ())
-        bytes_of_a_vector = np.float16().nbytes * (self.dimension or 1)
-        return np.array(found, np.int64), Candidates(
-            np.frombuffer(b"".join(vectors), np.float16).reshape(-1, self.dimension or 1),
-            np.array([len(blob) // bytes_of_a_vector for blob in vectors], np.int32),
-            np.frombuffer(b"".join(terms), np.uint32),
-            np.frombuffer(b"".join(term_counts), np.int32),
-        )
+            found, vectors, terms, term_counts = zip(*rows, strict=True) if rows else ((), (), (), ())
+            bytes_of_a_vector = np.float16().nbytes * (self.dimension or 1)
+            candidates = Candidates(
+                np.frombuffer(b"".join(vectors), np.float16).reshape(-1, self.dimension or 1),
+                np.array([len(blob) // bytes_of_a_vector for blob in vectors], np.int32),
+                np.frombuffer(b"".join(terms), np.uint32),
+                np.frombuffer(b"".join(term_counts), np.int32),
+            )
+            counts = candidates.term_counts
+            if len(counts) != candidates.sentence_counts.sum() + len(rows) or counts.sum() != len(candidates.terms):
+                raise ValueError("features do not fit their passages")
+            return np.array(found, np.int64), candidates
 
     def chunk_count(self) -> int:
         with self.reading() as db:
             return db.execute("SELECT count(*) FROM chunks").fetchone()[0]
 
-    def passages(
-        self, after: int = 0, size: int = 10_000
-    ) -> Iterator[tuple[npt.NDArray, npt.NDArray, list[npt.NDArray]]]:
-        """All chunks with ids above ``after``, in blocks of at most ``size``, in order of their ids.
+    def passages(self, after: int = 0) -> Iterator[tuple[npt.NDArray, npt.NDArray, list[npt.NDArray]]]:
+        """All chunks with ids above ``after``, in blocks, in order of their ids.
 
         Yields:
             ids int64 [N], passage vectors float16 [N, D], and the terms uint32 [T] of each passage.
         """
-        with self.reading() as db:
+        with self.decoding() as db:
             rows = db.execute("SELECT chunk, vector, terms FROM features WHERE chunk > ? ORDER BY chunk", (after,))
             while block := rows.fetchmany(BLOCK):
                 ids = np.fromiter((row[0] for row in block), np.int64, len(block))
@@ -249,10 +259,10 @@ class Store(Database):
 
     def some_vectors(self, count: int) -> npt.NDArray[np.float16]:
         """About ``count`` passage vectors, spread evenly over the store. -> [about count, D]"""
-        with self.reading() as db:
+        with self.decoding() as db:
             step = max(1, self.chunk_count() // count)
             rows = db.execute("SELECT vector FROM features WHERE chunk % ? = 0", (step,)).fetchall()
-        return np.frombuffer(b"".join(row[0] for row in rows), np.float16).reshape(len(rows), -1)
+            return np.frombuffer(b"".join(row[0] for row in rows), np.float16).reshape(len(rows), -1)
 
     def deleted(self, after: int = 0) -> tuple[npt.NDArray[np.int64], int]:
         """The ids of chunks that went after event ``after``, and the number of the last event. -> [N], number"""

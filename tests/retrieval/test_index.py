@@ -207,6 +207,23 @@ def test_another_encoder_is_refused_with_advice(index: Index) -> None:
         assert again.store.encoder == "hashed-words"
 
 
+def test_an_index_without_documents_takes_another_encoder(tmp_path: Path) -> None:
+    Index.open(tmp_path / "store", "misspelt").close()
+    with Index.open(tmp_path / "store", HashedWords()) as index:
+        put(index, 1)
+        assert index.store.encoder == HashedWords().name
+
+
+@pytest.mark.parametrize("column", ["sentence_vectors", "terms", "term_counts"])
+def test_damaged_content_is_said_plainly(index: Index, column: str) -> None:
+    """What SQLite cannot notice: the tables are sound, what is in them is not."""
+    put(index, 1)
+    with index.store.writing() as db:
+        db.execute(f"UPDATE features SET {column} = substr({column}, 5)")
+    with pytest.raises(StoreError, match="is damaged"):
+        index.search("anything")
+
+
 def test_the_encoder_is_loaded_only_to_encode(tmp_path: Path) -> None:
     with Index.open(tmp_path, "no-such-encoder") as index:
         assert index.documents() == []
