@@ -95,6 +95,62 @@ def test_unknown_parts_are_refused_without_a_network(tmp_path: Path) -> None:
     assert "smollm2-135m-instruct" in plain_line(run("pull", "smollm2-135m-instuct", home=tmp_path))
 
 
+def test_a_question_without_words_is_refused(sample_store: Path, tmp_path: Path) -> None:
+    for verb in ("ask", "search"):
+        result = run(verb, " \n", "--store", sample_store, home=tmp_path)
+        assert result.returncode == 2
+        assert "is empty" in result.stderr
+        assert result.stdout == ""
+
+
+def test_json_stands_alone_on_stdout_whatever_is_asked(sample_store: Path, tmp_path: Path) -> None:
+    for question in (
+        "the of and",
+        "🔭🌊",
+        "Wie hoch ist die Kuppel?",
+        b"caf\xe9 \xff?".decode(errors="surrogateescape"),
+    ):
+        found = run("search", question, "--store", sample_store, "-k", "1000", "--json", home=tmp_path)
+        assert len(json.loads(found.stdout)) > 10
+        assert found.stderr == ""
+
+
+def test_what_was_left_out_is_said_in_whole_lines(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "folder", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    (folder / "link").symlink_to(outside)
+    (folder / f"{'long ' * 40}.txt").write_text("")
+    (folder / "odd\x1b[31m\n.txt").write_text("")
+    result = run("index", folder, "--store", tmp_path / "store", home=tmp_path)
+    skipped, odd, long = sorted(result.stderr.split("\n")[:-1], reverse=True)
+    assert skipped == "skipped  link: is a link that leads out of the folder; to index its target, name that itself"
+    assert odd.startswith("failed  odd�[31m�.txt")
+    assert "\x1b" not in odd
+    assert long == f"failed  {'long ' * 40}.txt is empty; there is nothing to index"
+
+
+def test_a_closed_or_full_output_is_no_traceback(sample_store: Path, tmp_path: Path) -> None:
+    command = [*GENAISYS, "search", "telescope", "--store", str(sample_store), "-k", "1000", "--json"]
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert "No space left" in plain_line(result)
+    closed = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE, text=True)
+    assert (closed.returncode, closed.stderr) == (0, "")
+    reader = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert reader.stdout
+    assert reader.stderr
+    reader.stdout.close()
+    assert reader.stderr.read() == b""
+    assert reader.wait() == 1
+
+
+def test_chat_ends_where_there_is_no_input(sample_store: Path, tmp_path: Path) -> None:
+    command = [*GENAISYS, "chat", "--store", str(sample_store)]
+    closed = subprocess.run(["sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, text=True)
+    assert (closed.returncode, closed.stderr) == (0, "")
+
+
 def test_models_lists_every_part_with_its_licence_and_hash(tmp_path: Path) -> None:
     parts = json.loads(run("models", "--json", home=tmp_path).stdout)
     by_name = {part["name"]: part for part in parts}

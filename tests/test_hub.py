@@ -418,7 +418,11 @@ def test_a_misspelt_name_is_answered_with_the_nearest(ask: Callable[[str], Path]
 
 
 @pytest.mark.parametrize(
-    "name", ["", "no such thing", "../x", "a/b/c", "x" * 5000, "nul\0", "~nobody/x", "line\nbreak"]
+    "name",
+    [
+        *("", "no such thing", "../x", "a/b/c", "x" * 5000, "nul\0", "~nobody/x", "line\nbreak", "./line\nbreak"),
+        *("a..b/c", "a--b/c", "a/b.git", "a/b-", "x" * 200 + "/y", "a/b\n"),  # nearly ids of the hub
+    ],
 )
 def test_no_name_is_answered_with_a_traceback(name: str) -> None:
     with pytest.raises(PartMissing) as error:

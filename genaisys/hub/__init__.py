@@ -10,7 +10,6 @@ is not hashed again at every start (git does the same).
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,7 +38,6 @@ __all__ = [
 
 _MANIFEST = "part.json"
 _ROOM = 6  # times its download is what a part takes at most, while it is unpacked and converted
-_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 class PartMissing(GenaisysError):
@@ -59,12 +57,12 @@ def local_path(name: str) -> Path:
     """
     if name in PARTS:
         return _local_part(name)
-    folder = Path(os.path.expanduser(name))
-    if os.path.isdir(folder):
+    if os.path.isdir(own := os.path.expanduser(name)):
+        folder = Path(own).resolve()
         if not (folder / "config.json").is_file():
             raise PartMissing(f"{name} is not the folder of a model: it has no config.json")
-        return folder.resolve()
-    if not _HUB_ID.fullmatch(name):
+        return folder
+    if not _is_hub_id(name):
         raise PartMissing(_unknown(name))
 
     from huggingface_hub import snapshot_download
@@ -94,7 +92,7 @@ def pull(name: str, on_progress: OnProgress = lambda step, done, total: None) ->
             return _pull_part(name, on_progress)
         if os.path.isdir(os.path.expanduser(name)):
             return local_path(name)
-        if not _HUB_ID.fullmatch(name):
+        if not _is_hub_id(name):
             raise PartMissing(_unknown(name))
         return _pull_from_hub(name)
     except OSError as error:
@@ -129,11 +127,23 @@ def parts_folder() -> Path:
     return (Path(cache).expanduser() if cache else user_cache_path("genaisys", appauthor=False)) / "parts"
 
 
+def _is_hub_id(name: str) -> bool:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name
+
+
 def _missing(name: str) -> str:
     return f"{name} is not on this machine; get it with: genaisys pull {name}"
 
 
 def _unknown(name: str) -> str:
+    if name.startswith((".", "/", "~")):
+        return f"there is no folder {name!r}"
     near = get_close_matches(name, PARTS, n=1)
     advice = f"did you mean {near[0]}?" if near else "`genaisys models` lists the names; a hub id or a folder works too"
     return f"nothing is called {name!r}: {advice}"

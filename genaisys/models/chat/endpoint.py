@@ -65,7 +65,7 @@ class EndpointChatModel:
         address, _, model = name.removeprefix("openai:").partition("#")
         try:
             url = httpx.URL(address)
-        except httpx.InvalidURL:
+        except (httpx.InvalidURL, UnicodeError):
             url = httpx.URL()
         if url.scheme not in ("http", "https") or not url.host:
             raise EndpointFailed(

@@ -66,7 +66,7 @@ class LocalChatModel:
         except GenaisysError:
             raise
         except Exception as error:  # a broken folder makes the libraries raise nearly anything
-            reason = str(error).strip().partition("\n")[0]
+            reason = " ".join(str(error).split())[:300]
             raise NotAChatModel(f"{name} cannot be loaded as a chat model from {folder}: {reason}") from error
         return cls(name, model, tokenizer)
 
@@ -181,7 +181,9 @@ class LocalChatModel:
         except TemplateError as error:
             raise PromptRefused(f"{self.name} cannot continue this conversation: {error}") from error
         if prompt.shape[1] >= self.context_length:
-            raise PromptRefused(f"the prompt has {prompt.shape[1]} tokens; {self.name} reads {self.context_length}")
+            raise PromptRefused(
+                f"the prompt has {prompt.shape[1]} tokens and {self.name} reads {self.context_length}: shorten it"
+            )
         return prompt.to(self._model.device)
 
     def _as_data(self, text: str) -> str:
