@@ -312,7 +312,15 @@ def test_a_server_that_offers_no_models(server: Server, models: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["openai:", "openai:localhost:8000", "openai:ftp://x", "openai:http://", "openai:http://a:b", "openai:http://h/\udcff"]
+    "name",
+    [
+        "openai:",
+        "openai:localhost:8000",
+        "openai:ftp://x",
+        "openai:http://",
+        "openai:http://a:b",
+        "openai:http://\udcff",
+    ],
 )
 def test_what_is_no_address(name: str) -> None:
     with pytest.raises(EndpointFailed) as error:

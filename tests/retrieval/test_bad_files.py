@@ -155,6 +155,12 @@ def test_misnamed_files_are_read_as_what_they_are(tmp_path: Path, samples: Path,
     assert (misnamed.text, misnamed.media_type) == (right.text, right.media_type)
 
 
+@pytest.mark.parametrize("word", ["ID3", "RIFF", "BZh", "GIF8", "Rar!", "OggS", "PK", "II*"])
+def test_a_text_may_begin_with_the_letters_of_a_binary_format(tmp_path: Path, word: str) -> None:
+    text = f"{word} is what this note begins with."
+    assert read_document(written(tmp_path, "note.md", text.encode())).text == text
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [

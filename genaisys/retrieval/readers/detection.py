@@ -9,22 +9,23 @@ _TEXT_SUFFIXES = frozenset((".txt", ""))  # such a file may be anything
 
 _PARTS = {"word/document.xml": ".docx", "ppt/presentation.xml": ".pptx", "xl/workbook.xml": ".xlsx"}
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_OTHERS = {
+_OTHERS = {  # long enough that no text begins like this
     b"\x89PNG\r\n": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
-    b"GIF8": "a GIF image",
+    b"GIF87a": "a GIF image",
+    b"GIF89a": "a GIF image",
     b"II*\0": "a TIFF image",
     b"MM\0*": "a TIFF image",
-    b"RIFF": "a WebP image, sound or video",
     b"\x1f\x8b": "a gzip archive",
     b"7z\xbc\xaf": "a 7-Zip archive",
-    b"Rar!": "a RAR archive",
-    b"BZh": "a bzip2 archive",
+    b"Rar!\x1a": "a RAR archive",
+    b"BZh91AY&SY": "a bzip2 archive",
     b"\xfd7zXZ": "an xz archive",
     b"\x7fELF": "a program",
     b"SQLite format 3\0": "an SQLite database",
-    b"ID3": "an MP3 recording",
-    b"OggS": "an Ogg recording",
+    b"ID3\3": "an MP3 recording",
+    b"ID3\4": "an MP3 recording",
+    b"OggS\0": "an Ogg recording",
     b"%!PS": "a PostScript file",
     b"{\\rtf": "an RTF document",
 }

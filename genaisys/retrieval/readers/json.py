@@ -27,8 +27,9 @@ def read_jsonl(content: bytes) -> Draft:
         if line.strip():
             try:
                 values.append(_parse(line))
-            except ValueError as error:
-                raise UnreadableDocument(f"is not valid JSON in line {number}: {error}") from error
+            except json.JSONDecodeError as error:
+                reason = f"in line {number}: {error.msg} at column {error.colno}"
+                raise UnreadableDocument(f"is not valid JSON {reason}") from error
     return _draft(values)
 
 
