@@ -1,7 +1,12 @@
 """genaisys: Generative AI Systems that run on your own machine, and the models behind them."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# Threads of torch that wait for each other should sleep, not spin: where other programs want the processor too, spinning
+# makes two threads many times slower than one. OpenMP reads this when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
     from genaisys.errors import GenaisysError

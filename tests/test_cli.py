@@ -8,8 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 GENAISYS = [sys.executable, "-m", "genaisys"]
 
 
@@ -166,33 +164,50 @@ def test_chat_understands_a_follow_up(sample_store: Path, tmp_path: Path) -> Non
     assert question["source"] in result.stdout
 
 
-@pytest.mark.parametrize("verb", [["index", "{folder}"], ["chat"], ["app", "--no-browser"]])
-def test_ctrl_c_ends_quietly(verb: list[str], tmp_path: Path, sample_store: Path) -> None:
-    folder = tmp_path / "many"
-    folder.mkdir()
-    for number in range(400):
-        (folder / f"{number}.txt").write_text(f"Note {number}. " + f"The buoy {number} rings. " * 400)
-    store = tmp_path / "store" if verb[0] == "index" else sample_store
-    arguments = [argument.format(folder=folder) for argument in verb]
-    if verb[0] != "app":
-        arguments += ["--store", str(store)]
-    process = subprocess.Popen(
-        [*GENAISYS, *arguments],
+def start(*arguments: object, home: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*GENAISYS, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "GENAISYS_HOME": str(tmp_path)},
+        env={**os.environ, "GENAISYS_HOME": str(home)},
         start_new_session=True,  # as in a terminal, where Ctrl-C reaches every process of the foreground group
     )
-    time.sleep(6)
+
+
+def press_ctrl_c(process: subprocess.Popen[str]) -> None:
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=60)
     assert "Traceback" not in errors, errors
-    if verb[0] == "index":
-        assert process.returncode == 130
-        finished = run("index", folder, "--store", store, "--json", home=tmp_path)
-        assert finished.returncode == 0, finished.stderr
+
+
+def test_ctrl_c_while_indexing_keeps_what_is_done(tmp_path: Path) -> None:
+    folder, store = tmp_path / "many", tmp_path / "store"
+    folder.mkdir()
+    for number in range(300):
+        (folder / f"{number}.txt").write_text(f"Note {number}. " + f"The buoy {number} rings. " * 50)
+    process = start("index", folder, "--store", store, home=tmp_path)
+    while process.poll() is None and not (store / "index.db").exists():
+        time.sleep(0.1)
+    time.sleep(1)
+    press_ctrl_c(process)
+    assert process.returncode == 130
+    finished = run("index", folder, "--store", store, "--json", home=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_ctrl_c_at_the_prompt(tmp_path: Path, sample_store: Path) -> None:
+    process = start("chat", "--store", sample_store, home=tmp_path)
+    time.sleep(3)
+    press_ctrl_c(process)
+
+
+def test_ctrl_c_ends_the_app(tmp_path: Path) -> None:
+    process = start("app", "--no-browser", home=tmp_path)
+    assert process.stdout is not None
+    assert "127.0.0.1" in process.stdout.readline()
+    press_ctrl_c(process)
 
 
 def sample_questions() -> list[dict[str, str]]:

@@ -99,7 +99,7 @@ def ask(question: str, finds: Finds | Index, model: ChatModel) -> tuple[list[Ans
 
 
 def test_samples_are_answered_from_the_right_file_or_refused(index: Index, smollm: ChatModel) -> None:
-    right = refused = 0
+    right = quoted = refused = 0
     for question in QUESTIONS:
         events, answer = ask(question["question"], index, smollm)
         assert "".join(event.text for event in events if isinstance(event, Wrote)) == answer.answer
@@ -118,7 +118,9 @@ def test_samples_are_answered_from_the_right_file_or_refused(index: Index, smoll
             assert not answer.refused, question
             assert question["source"] in {citation.source for citation in answer.citations}
             right += question["answer"].casefold() in answer.answer.casefold()
+            quoted += any(question["answer"] in citation.quote for citation in answer.citations)
     assert refused >= 3  # of 4; the salary of the director is not among the salaries in the budget
+    assert quoted >= 13  # of 14
     assert right >= 7  # of 14: the model is small
 
 
