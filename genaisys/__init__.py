@@ -4,8 +4,8 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Threads of torch that wait for each other should sleep, not spin: where other programs want the processor too, spinning
-# makes two threads many times slower than one. OpenMP reads this when torch is first imported.
+# Threads of torch that wait for each other should sleep, not spin: where other programs want the processor too,
+# spinning makes two threads many times slower than one. OpenMP reads this when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:

@@ -53,8 +53,9 @@ _NUMBER_WORDS = frozenset(_NUMBERS.split())
 _REASON_WORDS = frozenset({"because", "due", "since", "so", "to", "reason", "cause", "caused", "result", "therefore"})
 _YEAR = re.compile(r"1\d{3}s?|20\d\ds?|\d{1,2}(?:st|nd|rd|th)|\d{1,2}:\d\d|\d{4}-\d\d-\d\d")
 
-# A word as it is written: with its inner hyphens, apostrophes, points and slashes, and with the sign of a quantity.
-WORD = re.compile(r"[$£€¥]?\w+(?:[-–'’./,&]\w+)*%?")
+# A word as it is written: with its inner hyphens, apostrophes, points and slashes, and with the signs of a quantity.
+# A colon is inside between digits only: 9:15, 3:1.
+WORD = re.compile(r"(?:(?<!\w)[-−+±](?=[$£€¥]?\d))?[$£€¥]?\w+(?:[-–'’./,&@]\w+|(?<=\d):(?=\d)\w+)*%?")
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ _CONNECTIVES = """
 """
 _HOLLOW = STOP_WORDS.union(_CONNECTIVES.split())
 _INTRODUCES = frozenset({"is", "was", "are", "were", "be", "been", "called", "named", "as", "became", "by"})
-_BREAK = re.compile(r"[;:()\[\]{}<>|\n—?!\"“”«»]|\.\s")
+_BREAK = re.compile(r":(?!\S)|[;()\[\]{}<>|\n—?!\"“”«»]|\.\s")
 
 # Weights of a candidate.
 WEIGHTS = {

@@ -39,6 +39,9 @@ class Prefers:
     [
         ("When did the Vasa sink?", "The Vasa sank on 10 August 1628 near Stockholm.", "10 August 1628"),
         ("How many guns had she?", "She carried 64 guns and 300 soldiers.", "64"),
+        ("When does the ferry leave?", "The ferry leaves at 9:15 every morning.", "9:15"),
+        ("What is the ratio of sand to cement?", "The ratio of sand to cement is 3:1.", "3:1"),
+        ("How cold is the hold?", "The hold is kept at -18 °C all year.", "-18 °C"),
         ("Who found the wreck?", "The wreck was found by Anders Franzén in a cold summer.", "Anders Franzén"),
     ],
 )
