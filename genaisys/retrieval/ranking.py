@@ -34,10 +34,6 @@ SENTENCE_COVERAGE = 0.06
 PASSAGE_COVERAGE = 0.08
 PAIRS = 0.025
 
-# BM25 of the first stage, fitted on the same articles.
-BM25_K1 = 0.7
-BM25_B = 0.75
-
 
 def idf(document_frequency: npt.NDArray[np.integer], documents: int) -> Floats:
     """The inverse document frequency of BM25, never negative: ``log(1 + (N - df + .5) / (df + .5))``. [n] -> [n]"""

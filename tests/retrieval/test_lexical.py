@@ -5,8 +5,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from genaisys.retrieval.lexical import MAX_RECENT_SEGMENTS, Lexical, Segment, merge
-from genaisys.retrieval.ranking import BM25_B, BM25_K1
+from genaisys.retrieval.lexical import BM25_B, BM25_K1, MAX_RECENT_SEGMENTS, Lexical, Segment, merge
 from genaisys.retrieval.words import term_ids
 
 WORDS = [f"word{letter}{digit}" for letter in "abcdef" for digit in range(5)] + ["the", "of"]
