@@ -190,6 +190,48 @@ def chat(store: Store = None, collection: Collection = DEFAULT_COLLECTION, model
             history += [ChatMessage.user(question), ChatMessage.assistant(answer.answer)]
 
 
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Option(help="The text to continue; for a chat model, what to answer.")],
+    model: Annotated[str, typer.Option(help="A part, hub id, folder or GGUF file.")] = DEFAULT_CHAT_MODEL,
+    max_new_tokens: Annotated[int, typer.Option(min=0, max=1_000_000, help="The most tokens to write.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0, help="0: the likeliest text; 1: as the model has learned.")] = 0.0,
+    top_p: Annotated[float, typer.Option(min=0, max=1, help="Draw from the likeliest tokens of this probability.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Makes what is drawn repeatable.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Continue the text itself, without a chat template.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Generate text with a language model on this machine. Ctrl-C stops."""
+    from genaisys.models.transformer.generation import Sampling, load_engine, prompt_tokens
+
+    engine = load_engine(model)
+    tokenizer = engine.tokenizer
+    if tokenizer is None or tokenizer.chat_template is None or raw:
+        tokens = prompt_tokens(prompt, engine.model.config, tokenizer)
+    else:
+        tokens = tokenizer.encode_chat([{"role": "user", "content": prompt}])
+    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    generation = engine.start(tokens, sampling)
+    if not as_json:
+        for piece in generation:
+            shown = "\n".join(map(_one_line, piece.expandtabs().split("\n")))
+            out.print(shown, end="", markup=False, soft_wrap=True)
+        out.print()
+        return
+    done = generation.result()
+    _print_json(
+        {
+            "text": done.text,
+            "tokens": len(done.tokens),
+            "finish": done.finish,
+            "prompt_tokens": done.prompt_tokens,
+            "prefill_seconds": done.prefill_seconds,
+            "decode_seconds": done.decode_seconds,
+            "tokens_per_second": len(done.tokens) / done.decode_seconds if done.decode_seconds else None,
+        }
+    )
+
+
 @app.command(name="app")
 def app_(
     collection: Annotated[str | None, typer.Option(help="Collection to open first.")] = None,

@@ -9,6 +9,7 @@ The folder that :meth:`Tokenizer.save_pretrained` writes is what ``transformers.
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,6 @@ class Tokenizer:
         backend.no_truncation()
         backend.no_padding()
         backend.encode_special_tokens = False
-        # Whether special tokens are found in a text is a setting of a backend, which threads must not switch.
-        self._data_backend = Backend.from_str(backend.to_str())
-        self._data_backend.encode_special_tokens = True
         special = {id: token.content for id, token in backend.get_added_tokens_decoder().items() if token.special}
         self.special_ids = frozenset(special)
         # The character at which one begins, wherever that is: special tokens may overlap.
@@ -88,6 +86,13 @@ class Tokenizer:
 
     def __reduce__(self) -> tuple[Any, ...]:  # the setting of the data backend would be lost
         return _restore, (self.backend, self.special_tokens, self.chat_template, self.context_length)
+
+    @cached_property
+    def _data_backend(self) -> Backend:
+        # Whether special tokens are found in a text is a setting of a backend, which threads must not switch.
+        backend = Backend.from_str(self.backend.to_str())
+        backend.encode_special_tokens = True
+        return backend
 
     @property
     def bos(self) -> int | None:

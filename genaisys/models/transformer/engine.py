@@ -1,0 +1,357 @@
+"""The engine: many texts at once from one packed transformer.
+
+A step reads one token of every text that is under way. When a text ends its place is taken by the next that waits; a
+new prompt is read between two steps, and of a long one only a part, so that the others go on. There is no thread in the
+background: whoever waits for a piece of text runs the next step, for everybody.
+
+What a request gives depends on its prompt, settings and seed, and on nothing else: not on the texts beside it, on what
+the cache holds, or on whether guesses came true.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from genaisys.errors import GenaisysError
+from genaisys.models.transformer.cache import PAGE_SIZE, PagedCache
+from genaisys.models.transformer.grammar import Grammars, Matcher
+from genaisys.models.transformer.inference import PackedTransformer
+from genaisys.models.transformer.sampling import Sampling, choose
+from genaisys.models.transformer.speculation import PromptLookup
+from genaisys.models.transformer.stopping import StopTexts
+from genaisys.models.transformer.turns import Turns
+from genaisys.tokenizers import Tokenizer
+
+SLOTS = 16  # texts under way at once
+MEMORY_LIMIT = 1 << 30  # bytes for keys and values
+_PROMPT_PART = 4 * PAGE_SIZE  # tokens of a prompt that are read between two steps of others
+_GUESSING_TEXTS = 2  # with more under way the processor is busy anyway, and guesses cost more than they bring
+
+Finish = Literal["end", "stop", "length", "cancelled"]
+
+
+class PromptTooLong(GenaisysError):
+    """The prompt does not fit into the context."""
+
+
+class GenerationFailed(GenaisysError):
+    """The model gave something that is no number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A generated text.
+
+    Attributes:
+        tokens: without the prompt, and without what ended it.
+        text: the tokens as text, without a stop text; empty where there is no tokenizer.
+        finish: an end token, a stop text, the most tokens or the end of the context, or the user ended it.
+        prompt_tokens, reused_tokens: how many the prompt has, and how many of them the cache had.
+        steps: of the model, after the prompt.
+        prefill_seconds, decode_seconds: reading the prompt, and all after it.
+    """
+
+    tokens: list[int]
+    text: str
+    finish: Finish
+    prompt_tokens: int
+    reused_tokens: int
+    steps: int
+    prefill_seconds: float
+    decode_seconds: float
+
+
+class Generation:
+    """A text that is being generated. Iterate over it for its pieces; ``close`` ends it early."""
+
+    def __init__(self, engine: Engine, prompt: Sequence[int], length: int, sampling: Sampling, matcher: Matcher | None) -> None:
+        self.prompt = list(prompt)
+        self.length = length  # of prompt and text together, at most
+        self.sampling = sampling
+        self.tokens: list[int] = []
+        self.text = ""
+        self.pieces: deque[str] = deque()
+        self.finish: Finish | None = None
+        self.error: GenaisysError | None = None
+        self.pages: list[int] = []
+        self.read = 0  # tokens of the prompt that are in the cache
+        self.reused = 0
+        self.steps = 0
+        self.prefill_seconds = 0.0
+        self.decoding_since = self.ended = 0.0
+        self.lookup = PromptLookup()
+        self.lookup.extend(prompt)
+        self.random = np.random.default_rng(sampling.seed)
+        self.matcher = matcher
+        self._engine = engine
+        self._detokenizer = engine.tokenizer.stream() if engine.tokenizer else None
+        self._stop = StopTexts(sampling.stop)
+
+    def __iter__(self) -> Generator[str]:
+        """The text, piece by piece, each of whole characters. Leaving the loop ends the generation."""
+        try:
+            while piece := self._engine.next_piece(self):
+                yield piece
+        finally:
+            self.close()
+
+    def result(self) -> Generated:
+        """The whole, when it has ended.
+
+        Raises:
+            GenaisysError: the generation failed.
+        """
+        for _ in self:
+            pass
+        seconds = self.ended - self.decoding_since if self.decoding_since else 0.0
+        return Generated(
+            self.tokens, self.text, self.finish or "cancelled", len(self.prompt), self.reused, self.steps,
+            self.prefill_seconds, seconds,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        self._engine.cancel(self)
+
+    # what the engine does with it
+
+    def accept(self, logits: npt.NDArray[np.float32], ends: Sequence[int]) -> int:
+        """Choose the next token from logits [V], which may be written to, and take it into the text."""
+        if self.matcher is not None:
+            self.matcher.restrict(logits)
+        token = choose(logits, self.sampling, self.random)
+        if self.matcher is not None:
+            self.matcher.accept(token)
+        if token in ends:
+            self.end("end")
+            return token
+        self.tokens.append(token)
+        self.lookup.extend([token])
+        if self._detokenizer is not None:
+            self._show(self._stop.push(self._detokenizer.push(token)))
+        if self._stop.found:
+            self.end("stop")
+        elif len(self.prompt) + len(self.tokens) >= self.length:
+            self.end("length")
+        return token
+
+    def end(self, finish: Finish) -> None:
+        self.finish = finish
+        self.ended = time.perf_counter()
+        if finish != "stop":
+            self._show(self._stop.finish())
+
+    def _show(self, piece: str) -> None:
+        if piece:
+            self.text += piece
+            self.pieces.append(piece)
+
+
+class Engine:
+    """Generates texts. Several threads may share one.
+
+    Attributes:
+        model: the network.
+        tokenizer: what makes text of tokens, where there is one.
+    """
+
+    def __init__(
+        self,
+        model: PackedTransformer,
+        tokenizer: Tokenizer | None = None,
+        *,
+        slots: int = SLOTS,
+        memory_limit: int = MEMORY_LIMIT,
+    ) -> None:
+        """An engine for up to ``slots`` texts at once, whose keys and values have up to ``memory_limit`` bytes.
+
+        Raises:
+            OutOfMemory: the limit is too low for anything.
+        """
+        self.model = model
+        self.tokenizer = tokenizer
+        self.cache = PagedCache(model.config, memory_limit, slots)
+        self._slots = slots
+        self._waiting: deque[Generation] = deque()
+        self._active: list[Generation] = []
+        self._grammars: Grammars | None = None
+        self._turns = Turns()
+
+    def start(self, prompt: Sequence[int], sampling: Sampling = Sampling()) -> Generation:  # noqa: B008 (it is frozen)
+        """Begin a text that continues ``prompt``.
+
+        Raises:
+            PromptTooLong: the prompt leaves no room in the context.
+            OutOfMemory: prompt and text would need more memory than is allowed.
+            GrammarImpossible: the grammar cannot be used.
+        """
+        context = self.model.config.context_length
+        if not prompt:
+            raise PromptTooLong("an empty prompt cannot be continued: begin with the start token")
+        if len(prompt) >= context:
+            raise PromptTooLong(f"the prompt has {len(prompt)} tokens and the model reads {context}: shorten it")
+        length = min(len(prompt) + sampling.max_new_tokens, context)
+        self.cache.require_room(length)
+        matcher = self._matcher(sampling.grammar) if sampling.grammar is not None else None
+        generation = Generation(self, prompt, length, sampling, matcher)
+        if sampling.max_new_tokens == 0:
+            generation.end("length")
+        else:
+            self._waiting.append(generation)
+        return generation
+
+    def run(self, requests: Iterable[tuple[Sequence[int], Sampling]]) -> list[Generated]:
+        """All texts of ``requests``, in their order."""
+        generations = [self.start(prompt, sampling) for prompt, sampling in requests]
+        try:
+            return [generation.result() for generation in generations]
+        finally:
+            for generation in generations:
+                generation.close()
+
+    def log_likelihoods(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> Tensor:
+        """``log p(continuation | prompt)`` in nats, summed over its tokens. -> [len(continuations)]
+
+        Raises:
+            PromptTooLong: prompt and continuation do not fit into the context.
+        """
+        longest = len(prompt) + max(map(len, continuations), default=0)
+        if longest > self.model.config.context_length:
+            raise PromptTooLong(
+                f"prompt and continuation have {longest} tokens and the model reads {self.model.config.context_length}"
+            )
+        if not continuations:
+            return torch.zeros(0)
+        with self._turns:
+            while (opened := self.cache.open(prompt, len(prompt))) is None:
+                self._step()
+            pages, start = opened
+            try:
+                logits = self.model.prefill(prompt[start:], start, pages, self.cache.pages)
+                self.cache.keep(prompt, pages)
+                return self.model.log_likelihoods(logits, len(prompt), pages, self.cache.pages, continuations)
+            finally:
+                self.cache.close(pages)
+
+    def next_piece(self, generation: Generation) -> str:
+        """The next piece of its text, for which the engine runs as long as it takes; empty when it has ended."""
+        while not generation.pieces and generation.finish is None:
+            with self._turns:
+                if not generation.pieces and generation.finish is None:
+                    self._step()
+        if generation.pieces:
+            return generation.pieces.popleft()
+        if generation.error is not None:
+            raise generation.error
+        return ""
+
+    def cancel(self, generation: Generation) -> None:
+        """End a text now."""
+        if generation.finish is None:
+            with self._turns:
+                if generation.finish is None:
+                    generation.end("cancelled")
+                    self._clear_away()
+
+    # -- one step
+
+    def _step(self) -> None:
+        try:
+            self._admit()
+            reading = next((each for each in self._active if each.read < len(each.prompt)), None)
+            if reading is not None:
+                self._read(reading)
+            writing = [each for each in self._active if each.read == len(each.prompt) and each.finish is None]
+            if writing:
+                self._decode(writing)
+        except BaseException as error:
+            for generation in self._active:  # whatever went wrong, nobody shall wait for ever
+                generation.error = GenerationFailed(f"the generation was interrupted ({type(error).__name__})")
+                generation.end("cancelled")
+            raise
+        finally:
+            self._clear_away()
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._active) < self._slots:
+            generation = self._waiting[0]
+            if generation.finish is None:
+                opened = self.cache.open(generation.prompt, generation.length)
+                if opened is None:
+                    return
+                generation.pages, generation.read = opened
+                generation.reused = generation.read
+                self._active.append(generation)
+            self._waiting.popleft()
+
+    def _read(self, generation: Generation) -> None:
+        """Read the prompt, or the next part of it."""
+        began = time.perf_counter()
+        prompt, start = generation.prompt, generation.read
+        last = len(prompt) if len(self._active) == 1 else min(len(prompt), start + _PROMPT_PART)
+        logits = self.model.prefill(prompt[start:last], start, generation.pages, self.cache.pages)
+        generation.read = last
+        generation.prefill_seconds += time.perf_counter() - began
+        if last == len(prompt):
+            self.cache.keep(prompt, generation.pages)
+            generation.decoding_since = time.perf_counter()
+            self._accept(generation, logits[None].numpy(), [])
+
+    def _decode(self, writing: Sequence[Generation]) -> None:
+        tokens: list[int] = []
+        places: list[int] = []
+        pages: list[list[int]] = []
+        guesses: list[list[int]] = []
+        for generation in writing:
+            place = len(generation.prompt) + len(generation.tokens) - 1  # of its last token, which is not read yet
+            room = generation.length - place - 1
+            guess = generation.lookup.guess(room) if len(writing) <= _GUESSING_TEXTS else []
+            guesses.append(guess)
+            tokens += [(generation.tokens or generation.prompt)[-1], *guess]
+            places += range(place, place + 1 + len(guess))
+            pages += [generation.pages] * (1 + len(guess))
+        logits = self.model.decode(tokens, places, pages, self.cache.pages, range(len(tokens))).numpy()
+        row = 0
+        for generation, guess in zip(writing, guesses, strict=True):
+            generation.steps += 1
+            self._accept(generation, logits[row : row + 1 + len(guess)], guess)
+            row += 1 + len(guess)
+
+    def _accept(self, generation: Generation, logits: npt.NDArray[np.float32], guess: Sequence[int]) -> None:
+        """Take the next token, and one more for each guess that came true. ``logits``: [1 + guesses, V]"""
+        config = self.model.config
+        logits[:, list(config.impossible)] = -np.inf
+        try:
+            for n, row in enumerate(logits):
+                if not np.isfinite(row.max()):
+                    raise GenerationFailed(
+                        f"the model's output is no number after {len(generation.tokens)} tokens: its weights are damaged"
+                    )
+                token = generation.accept(row, config.ends)
+                if generation.finish is not None or n == len(guess) or guess[n] != token:
+                    return
+        except GenaisysError as error:
+            generation.error = error
+            generation.end("cancelled")
+
+    def _clear_away(self) -> None:
+        for generation in [each for each in self._active if each.finish is not None]:
+            self._active.remove(generation)
+            self.cache.close(generation.pages)
+        while self._waiting and self._waiting[0].finish is not None:
+            self._waiting.popleft()
+
+    def _matcher(self, grammar: str) -> Matcher:
+        if self._grammars is None:
+            if self.tokenizer is None:
+                raise GenerationFailed("a grammar is about text: the model needs a tokenizer")
+            self._grammars = Grammars(self.tokenizer, self.model.config.vocabulary_size, self.model.config.ends)
+        return self._grammars.matcher(grammar)
