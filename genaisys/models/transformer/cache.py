@@ -21,7 +21,7 @@ import torch
 from genaisys.errors import GenaisysError
 from genaisys.models.transformer.config import TransformerConfig
 from genaisys.models.transformer.packing import padded
-from genaisys.models.transformer.simd import LANES
+from genaisys.models.transformer.simd import LINE
 
 PAGE_SIZE = 128  # tokens
 
@@ -39,7 +39,7 @@ class PagedCache:
 
     def __init__(self, config: TransformerConfig, memory_limit: int, most_sequences: int) -> None:
         """Room for ``memory_limit`` bytes, or for twice ``most_sequences`` whole contexts where that is less."""
-        page = (config.layers, 2, config.kv_heads, PAGE_SIZE, padded(config.head_width, LANES))
+        page = (config.layers, 2, config.kv_heads, PAGE_SIZE, padded(config.head_width, LINE))
         self.page_bytes = 4 * int(np.prod(page))
         whole = -(-config.context_length // PAGE_SIZE)
         count = min(memory_limit // self.page_bytes, 2 * most_sequences * whole)

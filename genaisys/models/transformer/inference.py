@@ -127,7 +127,7 @@ class PackedTransformer:
     def _blocks(self, ids: Tensor, places: Tensor, attend: Attend) -> Tensor:
         """What the head reads at each token. [T] -> [T, width], float32"""
         config, network, dtype = self.config, self.network, self._dtype
-        blocks = torch.from_numpy(network.embedding.weight[0])[ids // BLOCK, :, ids % BLOCK]  # [T, D / 16, 16]
+        blocks = torch.from_numpy(network.embedding.weight[0])[ids // BLOCK, :, ids % BLOCK]  # [T, D / 64, 64]
         x = blocks.flatten(1)[:, : config.width].float()  # [T, D]
         x = x * torch.from_numpy(network.embedding.scale[0])[ids, None]
         rotation = None

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from genaisys.models.transformer.simd import LANES, add_weighted, arrive_and_wait, dots_1x1, dots_4x1, dots_4x4, dots_8x1, dots_8x2, exp_and_sum
+from genaisys.models.transformer.simd import LANES, LINE, add_weighted, arrive_and_wait, dots_1x1, dots_4x1, dots_4x4, dots_8x1, dots_8x2, exp_and_sum
 
 SILU, GELU_TANH, GELU = range(3)
 
@@ -37,10 +37,10 @@ BLOCK = 8  # outputs whose weights lie interleaved, so that all of them are comp
 class Linear(NamedTuple):
     """A linear map in every layer: ``y = scale * (weight @ x) + bias``.
 
-    The weights of output ``8 b + o`` and inputs ``16 s`` and after are ``weight[layer, b, s, o]``; what is missing is 0.
+    The weights of output ``8 b + o`` and inputs ``64 s`` and after are ``weight[layer, b, s, o]``; what is missing is 0.
     """
 
-    weight: Weights  # [L, outputs / 8, inputs / 16, 8, 16]
+    weight: Weights  # [L, outputs / 8, inputs / 64, 8, 64]
     scale: Floats  # [L, outputs]
     bias: Floats  # [L, outputs]
 
@@ -180,9 +180,9 @@ def _embed(network: Network, token: int, place: int, stream: Floats, rotation: F
     """The stream before the first block, and the angles of rotary positions."""
     shape = network.shape
     scale = network.embedding.scale[0, token]
-    weight = network.embedding.weight[0, token // BLOCK, :, token % BLOCK]  # [width / 16, 16]
+    weight = network.embedding.weight[0, token // BLOCK, :, token % BLOCK]  # [width / 64, 64]
     for i in range(shape.width):
-        stream[i] = np.float32(weight[i // LANES, i % LANES]) * scale
+        stream[i] = np.float32(weight[i // LINE, i % LINE]) * scale
     if shape.rotary:
         for i in range(len(network.turning)):
             angle = np.float32(place) * network.turning[i]
@@ -222,24 +222,24 @@ def _linear(linear: Linear, layer: int, x: Floats, rows: int, first: int, last: 
     """
     _, blocks, steps = linear.weight.shape[:3]
     weight, scale, bias = linear.weight, linear.scale[layer], linear.bias[layer]
-    length, stride, step = steps * LANES, x.shape[1], BLOCK * LANES
+    length, stride, step = steps * LINE, x.shape[1], BLOCK * LINE
     for block in range(first // BLOCK, -(-last // BLOCK)):
         n, row = block * BLOCK, 0
         at = (layer * blocks + block) * BLOCK * length
         while row + 4 <= rows:
             for half in range(0, BLOCK, 4):
-                sixteen = dots_4x4(weight, at + half * LANES, LANES, step, x, row * stride, stride, length)
+                sixteen = dots_4x4(weight, at + half * LINE, LINE, step, x, row * stride, stride, length)
                 for i in range(16):
                     o = n + half + i // 4
                     out[row + i % 4, o] = sixteen[i] * scale[o] + bias[o]
             row += 4
         if row + 2 <= rows:
-            pairs = dots_8x2(weight, at, LANES, step, x, row * stride, stride, length)
+            pairs = dots_8x2(weight, at, LINE, step, x, row * stride, stride, length)
             for i in range(16):
                 out[row + i % 2, n + i // 2] = pairs[i] * scale[n + i // 2] + bias[n + i // 2]
             row += 2
         if row < rows:
-            singles = dots_8x1(weight, at, LANES, step, x, row * stride, stride, length)
+            singles = dots_8x1(weight, at, LINE, step, x, row * stride, stride, length)
             for i in range(8):
                 out[row, n + i] = singles[i] * scale[n + i] + bias[n + i]
 
@@ -301,12 +301,12 @@ def _attend(
         line, end = max(0, seen_from - n * page_size), min(page_size, place + 1 - n * page_size)
         at = pages[n] * page_stride + keys
         while line + 4 <= end:
-            four = dots_4x1(cache, at + line * padded, padded, LANES, scratch.queries, query, padded, padded)
+            four = dots_4x1(cache, at + line * padded, padded, LINE, scratch.queries, query, padded, padded)
             for i in range(4):
                 scores[count + i] = four[i] * scale
             line, count = line + 4, count + 4
         while line < end:
-            one = dots_1x1(cache, at + line * padded, padded, LANES, scratch.queries, query, padded, padded)
+            one = dots_1x1(cache, at + line * padded, padded, LINE, scratch.queries, query, padded, padded)
             scores[count] = one[0] * scale
             line, count = line + 1, count + 1
 

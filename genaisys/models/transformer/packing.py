@@ -17,7 +17,7 @@ from torch import Tensor
 from genaisys.models.transformer.config import TransformerConfig
 from genaisys.models.transformer.kernel import BLOCK, GELU, GELU_TANH, SILU, Linear, Network, Scratch, Shape
 from genaisys.models.transformer.rotary import frequencies
-from genaisys.models.transformer.simd import LANES
+from genaisys.models.transformer.simd import LINE
 
 _ACTIVATIONS = {"silu": SILU, "gelu_tanh": GELU_TANH, "gelu": GELU}
 EVERYWHERE = 2**62  # a window that ends nowhere
@@ -75,8 +75,8 @@ def _packed(
     """A ``Linear`` of the matrices called ``weights`` in each layer, one below the other, some rows at a time."""
     first = [tensors[name] for name in weights[0]]
     outputs, inputs = sum(map(len, first)), first[0].shape[1]
-    blocks, steps = padded(outputs, BLOCK) // BLOCK, padded(inputs, LANES) // LANES
-    shape = (len(weights), blocks, steps, BLOCK, LANES)
+    blocks, steps = padded(outputs, BLOCK) // BLOCK, padded(inputs, LINE) // LINE
+    shape = (len(weights), blocks, steps, BLOCK, LINE)
     packed = Linear(
         np.zeros(shape, np.int8 if quantise else np.float32),
         np.zeros((len(weights), blocks * BLOCK), np.float32),
@@ -92,7 +92,7 @@ def _packed(
                     scale = values.abs().amax(dim=1).clamp(min=1e-12) / 127
                     values = (values / scale[:, None]).round_()
                 place = np.arange(row, row + len(rows))
-                packed.weight[layer, place // BLOCK, :, place % BLOCK] = F.pad(values, (0, steps * LANES - inputs)).view(-1, steps, LANES)
+                packed.weight[layer, place // BLOCK, :, place % BLOCK] = F.pad(values, (0, steps * LINE - inputs)).view(-1, steps, LINE)
                 packed.scale[layer, place] = scale
                 row += len(rows)
         if biases is not None:
@@ -102,7 +102,7 @@ def _packed(
 
 def unpacked(linear: Linear, layer: int, dtype: torch.dtype) -> Tensor:
     """The weights of one layer before they are scaled. -> [padded outputs, padded inputs]"""
-    interleaved = torch.from_numpy(linear.weight[layer])  # [N / 8, K / 16, 8, 16]
+    interleaved = torch.from_numpy(linear.weight[layer])  # [N / 8, K / 64, 8, 64]
     return interleaved.transpose(1, 2).to(dtype, memory_format=torch.contiguous_format).flatten(2).flatten(0, 1)
 
 
@@ -113,9 +113,9 @@ def padded(size: int, grain: int) -> int:
 
 def scratch_for(config: TransformerConfig, network: Network, rows: int, workers: int) -> Scratch:
     """Room for steps of up to ``rows`` rows by ``workers`` workers."""
-    widest = max(linear.weight.shape[2] * LANES for linear in (network.qkv, network.output, network.down, network.head))
+    widest = max(linear.weight.shape[2] * LINE for linear in (network.qkv, network.output, network.down, network.head))
     most = max(linear.scale.shape[1] for linear in (network.qkv, network.output, network.up, network.down))
-    head = padded(config.head_width, LANES)
+    head = padded(config.head_width, LINE)
 
     def zeros(*shape: int) -> Array:
         return np.zeros(shape, np.float32)
@@ -128,7 +128,7 @@ def scratch_for(config: TransformerConfig, network: Network, rows: int, workers:
         queries=zeros(rows, config.heads, head),
         mixed=zeros(rows, widest),
         hidden=zeros(rows, widest),
-        scores=zeros(workers, padded(config.context_length, LANES)),
+        scores=zeros(workers, padded(config.context_length, LINE)),
         mean_value=zeros(workers, head),
         barrier=np.zeros(8, np.int64),
     )

@@ -15,6 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 16
+LINE = 64  # numbers that a loop takes at a time; rows are padded with zeros to whole lines
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INTEGERS = ir.VectorType(ir.IntType(32), LANES)
 _BYTES = ir.VectorType(ir.IntType(8), LANES)
@@ -68,9 +69,9 @@ def _dots(outputs: int, rows: int) -> Callable[..., Any]:
     def dots(
         typing: Any, weights: Any, at: Any, stride: Any, step: Any, x: Any, x_at: Any, x_stride: Any, length: Any
     ) -> Any:
-        """Row o of the weights begins at ``at + o * stride``, and its next sixteen numbers are ``step`` further on.
-        Row r of ``x`` begins at ``x_at + r * x_stride`` and is contiguous. All in elements of the flattened arrays;
-        ``length``, of a row, is a multiple of 16. -> the products as a tuple, in which r runs fastest
+        """Row o of the weights begins at ``at + o * stride``, and its next line is ``step`` further on. Row r of ``x``
+        begins at ``x_at + r * x_stride`` and is contiguous. All in elements of the flattened arrays; ``length``, of a
+        row, is in whole lines. -> the products as a tuple, in which r runs fastest
         """
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -84,15 +85,17 @@ def _dots(outputs: int, rows: int) -> Callable[..., Any]:
             w_rows = beginnings(signature.args[0], w_, w_at, w_stride, outputs)
             x_rows = beginnings(signature.args[4], x_, x_at_, x_stride_, rows)
             sums = [cgutils.alloca_once_value(builder, _splat(0.0)) for _ in range(outputs * rows)]
-            with cgutils.for_range(builder, builder.sdiv(length_, ir.Constant(integer, LANES))) as loop:
-                w_offset = builder.mul(loop.index, w_step)
-                x_offset = builder.mul(loop.index, ir.Constant(integer, LANES))
-                x_vectors = [_load(builder, row, x_offset, types.float32) for row in x_rows]
-                for o, w_row in enumerate(w_rows):
-                    w_vector = _load(builder, w_row, w_offset, signature.args[0].dtype)
-                    for r, x_vector in enumerate(x_vectors):
-                        total = sums[o * rows + r]
-                        builder.store(_call(builder, "fma", w_vector, x_vector, builder.load(total)), total)
+            with cgutils.for_range(builder, builder.sdiv(length_, ir.Constant(integer, LINE))) as loop:
+                w_line = builder.mul(loop.index, w_step)
+                x_line = builder.mul(loop.index, ir.Constant(integer, LINE))
+                for lane in range(0, LINE, LANES):
+                    w_offset, x_offset = (builder.add(line, ir.Constant(integer, lane)) for line in (w_line, x_line))
+                    x_vectors = [_load(builder, row, x_offset, types.float32) for row in x_rows]
+                    for o, w_row in enumerate(w_rows):
+                        w_vector = _load(builder, w_row, w_offset, signature.args[0].dtype)
+                        for r, x_vector in enumerate(x_vectors):
+                            total = sums[o * rows + r]
+                            builder.store(_call(builder, "fma", w_vector, x_vector, builder.load(total)), total)
             totals = [_sum(builder, builder.load(total)) for total in sums]
             return context.make_tuple(builder, signature.return_type, totals)
 
