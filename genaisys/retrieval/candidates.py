@@ -10,7 +10,6 @@ import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from threading import RLock
 from typing import Any
 
 import faiss
@@ -33,12 +32,11 @@ _SEGMENT_FIELDS = ("ids", "lengths", "terms", "starts", "rows", "counts")
 
 
 class CandidateSearch:
-    """Follows a store, and names candidates for a query. Safe to share between threads."""
+    """Follows a store, and names candidates for a query. Safe to share between threads: the store's view is its lock."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._path = store.folder / CACHE
-        self._lock = RLock()
         self._version: int | None = None  # of the store, when we last looked; None: never, or it was empty
         self._last_chunk = self._last_deleted = 0  # what the structures have taken in
         self._base_size = self._changes = 0  # chunks in the cache file, and how many are new or gone since
@@ -61,7 +59,7 @@ class CandidateSearch:
         Returns:
             Chunk ids [n to 2 n, where there are so many], and the inverse document frequencies of the terms [T].
         """
-        with self._lock:
+        with self._store.reading():
             self.catch_up()
             if self._version is None:
                 return np.empty(0, np.int64), np.zeros(len(terms), np.float32)
@@ -71,19 +69,18 @@ class CandidateSearch:
 
     def catch_up(self) -> None:
         """Take in what has changed in the store since the last call, by whomever."""
-        with self._lock:
+        with self._store.reading():
             version = self._store.version()
             if version == self._version or (dimension := self._store.dimension) is None:
                 return
-            with self._store.reading():
-                if self._version is None and not self._load():
-                    self._rebuild(dimension)
+            if self._version is None and not self._load():
+                self._rebuild(dimension)
+            self._take_changes()
+            # Another process may already have made the file anew.
+            if self._many_changes() and self._load():
                 self._take_changes()
-                # Another process may already have made the file anew.
-                if self._many_changes() and self._load():
-                    self._take_changes()
-                if self._many_changes():
-                    self._rebuild(dimension)
+            if self._many_changes():
+                self._rebuild(dimension)
             self._version = version
 
     def _take_changes(self) -> None:
@@ -146,7 +143,9 @@ class CandidateSearch:
     def _load(self) -> bool:
         """Map the cache file, if there is a sound one that belongs to this store. -> whether there was"""
         try:
-            with safe_open(self._path, framework="pt") as file:  # this framework maps arrays, NumPy's copies them
+            # `safe_open` opens what it is given twice, and another process may replace the file in between: so it gets
+            # the file that is open here. This framework maps arrays, NumPy's copies them.
+            with self._path.open("rb") as cache, safe_open(f"/dev/fd/{cache.fileno()}", framework="pt") as file:
                 header = file.metadata() or {}
                 arrays = {name: file.get_tensor(name).numpy() for name in (*_SEGMENT_FIELDS, "vectors")}
         except (OSError, SafetensorError):

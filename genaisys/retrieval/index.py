@@ -137,9 +137,9 @@ class Index:
         """
         if isinstance(query, str):
             query = self.encode_query(query)
-        allowed = None if where is None else self.store.matching(where)
-        found, idf = self._candidates.find(query.vector, query.terms, max(k, CANDIDATES_PER_METHOD), allowed)
-        with self.store.reading():  # what has gone by now is missing in all that follows
+        with self.store.reading():  # one view for all of it, or a document that is replaced meanwhile would be missing
+            allowed = None if where is None else self.store.matching(where)
+            found, idf = self._candidates.find(query.vector, query.terms, max(k, CANDIDATES_PER_METHOD), allowed)
             ids, candidates = self.store.candidates(found.tolist())
             if not len(ids):
                 return []
@@ -151,7 +151,7 @@ class Index:
         return [
             Hit(chunks[ids[row]], float(scores[row]), tuple(sentence_scores[starts[row] : ends[row]].tolist()))
             for row in best
-            if ids[row] in chunks
+            if ids[row] in chunks  # if not, the file is damaged
         ]
 
     def encode_query(self, text: str) -> EncodedQuery:

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from genaisys.retrieval.index import Index
 from genaisys.retrieval.ingestion import ingest
 
 KILLS = 50
+SECONDS = 120  # for two writers and a reader, who take 5 on an idle machine
 HERE = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
 
@@ -77,42 +79,38 @@ def test_kills_at_any_moment(tmp_path: Path) -> None:
     folder.mkdir()
     versions: dict[str, int] = {}
     change_some(folder, versions, rng)
-    program = subprocess.Popen(
-        [sys.executable, str(HERE / "crashing.py"), str(store), str(folder)],
-        env=ENVIRONMENT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert program.stdin is not None
-    assert program.stdout is not None
-
-    before: Content = {}
-    killed = kills_that_left_part = 0
-    for _ in range(10 * KILLS):
-        changed = change_some(folder, versions, rng)
-        moment = f"after {rng.uniform(0, 0.15)}" if rng.random() < 0.5 else f"at {rng.randrange(1, 300)}"
-        program.stdin.write(f"{moment}\n")
-        program.stdin.flush()
-        was_killed = program.stdout.readline() == "killed\n"
-        killed += was_killed
-        after = content_of(store) if (store / "index.db").exists() else {}
-        new = {name: path.read_text() for name in versions if (path := folder / name).exists()}
-        for source in before.keys() | after.keys():
-            if source not in after:
-                assert source not in new  # only what was deleted goes
-            elif after[source] != before.get(source):  # it is new, and then it is there wholly
-                text, chunks = after[source]
-                assert text == new[source]
-                assert [chunk[0] for chunk in chunks] == list(range(len(chunks)))
-                assert [chunk[5] for chunk in chunks] == [text[start:end] for _, start, end, *_ in chunks]  # type: ignore[misc, index]
-                assert "".join("".join(str(chunk[5]) for chunk in chunks).split()) == "".join(text.split())
-        kills_that_left_part += was_killed and any(after.get(name, ("",))[0] != new.get(name, "") for name in changed)
-        before = after
-        if killed >= KILLS:
-            break
-    program.stdin.close()
-    program.wait()
+    command = [sys.executable, str(HERE / "crashing.py"), str(store), str(folder)]
+    with subprocess.Popen(
+        command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as program:  # whose end of input, also after a failure, is its end
+        assert program.stdin is not None
+        assert program.stdout is not None
+        before: Content = {}
+        killed = kills_that_left_part = 0
+        for _ in range(10 * KILLS):
+            changed = change_some(folder, versions, rng)
+            moment = f"after {rng.uniform(0, 0.15)}" if rng.random() < 0.5 else f"at {rng.randrange(1, 300)}"
+            program.stdin.write(f"{moment}\n")
+            program.stdin.flush()
+            was_killed = program.stdout.readline() == "killed\n"
+            killed += was_killed
+            after = content_of(store) if (store / "index.db").exists() else {}
+            new = {name: path.read_text() for name in versions if (path := folder / name).exists()}
+            for source in before.keys() | after.keys():
+                if source not in after:
+                    assert source not in new  # only what was deleted goes
+                elif after[source] != before.get(source):  # it is new, and then it is there wholly
+                    text, chunks = after[source]
+                    assert text == new[source]
+                    assert [chunk[0] for chunk in chunks] == list(range(len(chunks)))
+                    assert [chunk[5] for chunk in chunks] == [text[start:end] for _, start, end, *_ in chunks]  # type: ignore[misc, index]
+                    assert "".join("".join(str(chunk[5]) for chunk in chunks).split()) == "".join(text.split())
+            kills_that_left_part += was_killed and any(
+                after.get(name, ("",))[0] != new.get(name, "") for name in changed
+            )
+            before = after
+            if killed >= KILLS:
+                break
     assert killed >= KILLS
     assert kills_that_left_part >= KILLS // 4  # the kills did hit work in progress
 
@@ -174,7 +172,16 @@ def test_two_writers_and_a_reader(tmp_path: Path) -> None:
         )
 
     processes = [start(WRITER, "ann"), start(WRITER, "bo"), start(READER)]  # all three make the store at once
-    results = [process.communicate(timeout=120) for process in processes]
+    deadline = time.monotonic() + SECONDS
+    try:  # until all are done, or one has failed: the reader would wait for what a failed writer does not write
+        while None in (codes := [process.poll() for process in processes]) and time.monotonic() < deadline:
+            if any(codes):
+                break
+            time.sleep(0.05)
+    finally:
+        for process in processes:
+            process.kill()
+    results = [process.communicate() for process in processes]
     assert [(process.returncode, err) for process, (_, err) in zip(processes, results, strict=True)] == [(0, "")] * 3
     assert int(results[2][0].split()[1]) > 1
 

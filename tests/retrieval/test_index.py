@@ -3,9 +3,11 @@ import threading
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hashed_words import HashedWords, plain_document
 
 from genaisys.retrieval import candidates
@@ -146,6 +148,43 @@ def test_a_live_reader_sees_what_another_writes(index: Index) -> None:
         assert len(reader.search("heron")) == 2
         index.delete("1.txt")
         assert [hit.chunk.source for hit in reader.search("heron")] == ["2.txt"]
+
+
+def test_the_cache_file_may_be_replaced_while_it_is_opened(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(50):
+        put(index, number)
+    expected = all_results(index)
+    (tmp_path / "smaller").write_bytes(b"of another process")
+    map_storage = torch.UntypedStorage.from_file
+
+    def replace_and_map(*arguments: object, **more: object) -> object:  # the second time that the file is opened
+        shutil.copy(tmp_path / "smaller", tmp_path / "copy")
+        (tmp_path / "copy").replace(index.store.folder / CACHE)
+        return map_storage(*arguments, **more)
+
+    monkeypatch.setattr(torch.UntypedStorage, "from_file", replace_and_map)
+    monkeypatch.setattr(candidates.CandidateSearch, "_rebuild", None)  # nor is there a need to make it anew
+    with reopened(index) as again:
+        assert all_results(again) == expected
+    assert (index.store.folder / CACHE).read_bytes() == b"of another process"
+
+
+def test_a_document_that_is_replaced_during_a_search_is_found(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    index.add(plain_document("a.txt", "The heron sleeps."))
+    find = candidates.CandidateSearch.find
+
+    def find_and_replace(*arguments: Any) -> Any:
+        found = find(*arguments)
+        with reopened(index) as other:
+            other.add(plain_document("a.txt", "The heron wakes."))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(candidates.CandidateSearch, "find", find_and_replace)
+        assert [hit.chunk.text for hit in index.search("heron")] == ["The heron sleeps."]
+    assert [hit.chunk.text for hit in index.search("heron")] == ["The heron wakes."]
 
 
 @pytest.mark.parametrize(

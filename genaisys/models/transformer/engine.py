@@ -83,7 +83,7 @@ class Generation:
         self.finish: Finish | None = None
         self.error: GenaisysError | None = None
         self.pages: list[int] = []
-        self.read = 0  # tokens of the prompt that are in the cache
+        self.read = 0  # tokens of the prompt that are in the cache; the last is read by the first step of decoding
         self.reused = 0
         self.steps = 0
         self.prefill_seconds = 0.0
@@ -235,8 +235,10 @@ class Engine:
                 self._step()
             pages, start = opened
             try:
-                logits = self.model.prefill(prompt[start:], start, pages, self.cache.pages)
-                self.cache.keep(prompt, pages)
+                last = len(prompt) - 1
+                self.model.prefill(prompt[start:last], start, pages, self.cache.pages)
+                self.cache.keep(prompt[:last], pages)
+                logits = self.model.decode([prompt[last]], [last], [pages], self.cache.pages, [0])[0]
                 return self.model.log_likelihoods(logits, len(prompt), pages, self.cache.pages, continuations)
             finally:
                 self.cache.close(pages)
@@ -266,10 +268,10 @@ class Engine:
     def _step(self) -> None:
         try:
             self._admit()
-            reading = next((each for each in self._active if each.read < len(each.prompt)), None)
+            reading = next((each for each in self._active if each.read < len(each.prompt) - 1), None)
             if reading is not None:
                 self._read(reading)
-            writing = [each for each in self._active if each.read == len(each.prompt) and each.finish is None]
+            writing = [each for each in self._active if each.read == len(each.prompt) - 1]
             if writing:
                 self._decode(writing)
         except BaseException as error:
@@ -295,15 +297,14 @@ class Engine:
     def _read(self, generation: Generation) -> None:
         """Read the prompt, or the next part of it."""
         began = time.perf_counter()
-        prompt, start = generation.prompt, generation.read
-        last = len(prompt) if len(self._active) == 1 else min(len(prompt), start + _PROMPT_PART)
-        logits = self.model.prefill(prompt[start:last], start, generation.pages, self.cache.pages)
+        start, last = generation.read, len(generation.prompt) - 1
+        if len(self._active) > 1:
+            last = min(last, start + _PROMPT_PART)
+        self.model.prefill(generation.prompt[start:last], start, generation.pages, self.cache.pages)
         generation.read = last
         generation.prefill_seconds += time.perf_counter() - began
-        if last == len(prompt):
-            self.cache.keep(prompt, generation.pages)
-            generation.decoding_since = time.perf_counter()
-            self._accept(generation, logits[None].numpy(), [])
+        if last == len(generation.prompt) - 1:
+            self.cache.keep(generation.prompt[:last], generation.pages)
 
     def _decode(self, writing: Sequence[Generation]) -> None:
         tokens: list[int] = []
@@ -311,6 +312,7 @@ class Engine:
         pages: list[list[int]] = []
         guesses: list[list[int]] = []
         for generation in writing:
+            generation.decoding_since = generation.decoding_since or time.perf_counter()
             place = len(generation.prompt) + len(generation.tokens) - 1  # of its last token, which is not read yet
             room = generation.length - place - 1
             guess = generation.lookup.guess(room) if len(writing) <= _GUESSING_TEXTS else []

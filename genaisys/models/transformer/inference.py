@@ -29,7 +29,8 @@ from genaisys.models.transformer.rotary import angles, frequencies, rotate
 _MOST_WORKERS = 8  # more do not read memory any quicker
 _HEAD_ROWS = 8192  # of the head's weights, made floats at a time
 
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # (layer, query [H, T, d], key, value [G, T, d]) -> [T, H, d]
+# (layer, query [H, T, d], key, value [G, T, d]) -> [T, H, d], or None where the network may end
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor | None]
 
 
 class PackedTransformer:
@@ -51,26 +52,25 @@ class PackedTransformer:
 
     # -- many tokens at once
 
-    def prefill(self, tokens: Sequence[int], start: int, pages: Sequence[int], cache: Tensor) -> Tensor:
-        """Read ``tokens``, which stand at ``start`` (where a page begins) and after.
+    def prefill(self, tokens: Sequence[int], start: int, pages: Sequence[int], cache: Tensor) -> None:
+        """Put the keys and values of ``tokens``, which stand at ``start`` (where a page begins) and after, into the cache.
 
         Args:
             pages: of the sequence, from its beginning; those before ``start`` are full.
             cache: [pages, L, 2, G, page_size, padded head_width].
-
-        Returns:
-            the last token's logits. [V], float32
         """
         page_size, window = cache.shape[4], self.config.window
         length = start + len(tokens)
         own = torch.tensor(pages[: -(-length // page_size)])
 
-        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
             for first in range(start, length, page_size):
                 last = min(first + page_size, length)
                 page = cache[pages[first // page_size], layer, :, :, : last - first, : key.shape[-1]]
                 page[0] = key[:, first - start : last - start]
                 page[1] = value[:, first - start : last - start]
+            if layer == self.config.layers - 1:
+                return None  # nothing is wanted of these tokens but their keys and values
             keys, values = self._held(cache, own, layer)  # [G, K, d]
             mixed = query.new_empty(len(tokens), *query.shape[::2])  # [T, H, d]
             for first in range(start, length, page_size):
@@ -83,18 +83,17 @@ class PackedTransformer:
             return mixed
 
         with torch.inference_mode():
-            features = self._blocks(torch.tensor(tokens), torch.arange(start, length), attend)
-            return self._logits(features[-1:])[0]
+            self._blocks(torch.tensor(tokens), torch.arange(start, length), attend)
 
     def log_likelihoods(
         self, last_logits: Tensor, length: int, pages: Sequence[int], cache: Tensor, continuations: Sequence[Sequence[int]]
     ) -> Tensor:
-        """``log p(continuation | prompt)`` in nats for a prompt of ``length`` tokens that has been read.
+        """``log p(continuation | prompt)`` in nats for a prompt of ``length`` tokens that is in the cache.
 
         The continuations are packed one behind the other; each sees the prompt and itself. -> [len(continuations)]
 
         Args:
-            last_logits: what ``prefill`` gave for the prompt. [V]
+            last_logits: what ``decode`` gave for the prompt's last token. [V]
         """
         with torch.inference_mode():
             first = last_logits.log_softmax(-1)
@@ -145,6 +144,8 @@ class PackedTransformer:
             if rotation is not None:
                 turned = rotate(turned, rotation)
             mixed = attend(layer, turned[:heads].to(dtype), turned[heads:], qkv[heads + config.kv_heads :])
+            if mixed is None:
+                break
             x = (read if post else x) + _linear(network.output, layer, mixed.flatten(1), width)
             read = self._norm(2 * layer + 1, x)
             hidden = _linear(network.up, layer, read.to(dtype), config.hidden * (1 + config.gated))
