@@ -5,8 +5,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # Threads of torch that wait for each other should spin for some microseconds and then sleep. GNU's OpenMP spins for
-# milliseconds, and where other programs want the processor too that makes two threads many times slower than one; not to
-# spin at all costs a wake-up for each operation. It reads this when torch is first imported.
+# milliseconds, and where other programs want the processor too that makes two threads many times slower than one; not
+# to spin at all costs a wake-up for each operation. It reads this when torch is first imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 if TYPE_CHECKING:

@@ -195,8 +195,12 @@ def generate(
     prompt: Annotated[str, typer.Option(help="The text to continue; for a chat model, what to answer.")],
     model: Annotated[str, typer.Option(help="A part, hub id, folder or GGUF file.")] = DEFAULT_CHAT_MODEL,
     max_new_tokens: Annotated[int, typer.Option(min=0, max=1_000_000, help="The most tokens to write.")] = 256,
-    temperature: Annotated[float, typer.Option(min=0, help="0: the likeliest text; 1: as the model has learned.")] = 0.0,
-    top_p: Annotated[float, typer.Option(min=0, max=1, help="Draw from the likeliest tokens of this probability.")] = 1.0,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="0: the likeliest text; 1: as the model has learned.")
+    ] = 0.0,
+    top_p: Annotated[
+        float, typer.Option(min=0, max=1, help="Draw from the likeliest tokens of this probability.")
+    ] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Makes what is drawn repeatable.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Continue the text itself, without a chat template.")] = False,
     as_json: AsJson = False,

@@ -39,7 +39,7 @@ class GenerativeModel(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, n: int, *, condition: Any = None, generator: torch.Generator | None = None) -> Tensor:
-        """``n`` samples in the units of the data, without gradients; train or eval mode stays as it was. -> [n, *shape]"""
+        """``n`` samples in the units of the data, without gradients; train or eval mode stays. -> [n, *shape]"""
 
 
 Likelihood = Literal["exact", "lower bound", "estimate", "unnormalised"]

@@ -110,6 +110,8 @@ class LocalChatModel:
             if not isinstance(part, Text):
                 raise PromptRefused(f"{self.name} reads text only, and the conversation holds a {type(part).__name__}")
         try:
-            return self._tokenizer.encode_chat([{"role": message.role, "content": message.text} for message in messages])
+            return self._tokenizer.encode_chat(
+                [{"role": message.role, "content": message.text} for message in messages]
+            )
         except ChatTemplateFailed as error:
             raise PromptRefused(f"{self.name} cannot continue this conversation: {error}") from error

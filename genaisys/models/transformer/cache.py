@@ -1,8 +1,8 @@
 """The keys and values of what has been read, in pages.
 
-Each sequence has pages of its own. A page that a prompt has filled is kept after the sequence ends, by its content: the next
-prompt that begins with the same tokens (a system prompt, the turns of a chat so far) takes it over instead of reading
-them again. The pages that have gone unused for longest make room for new ones.
+Each sequence has pages of its own. A page that a prompt has filled is kept after the sequence ends, by its content: the
+next prompt that begins with the same tokens (a system prompt, the turns of a chat so far) takes it over instead of
+reading them again. The pages that have gone unused for longest make room for new ones.
 
 All pages are reserved at once, and a sequence gets all that it may need before it begins: memory cannot run out in the
 middle. The system gives real memory to a page only when it is first written to.

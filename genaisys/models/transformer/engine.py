@@ -73,7 +73,9 @@ class Generated:
 class Generation:
     """A text that is being generated. Iterate over it for its pieces; ``close`` ends it early."""
 
-    def __init__(self, engine: Engine, prompt: Sequence[int], length: int, sampling: Sampling, matcher: Matcher | None) -> None:
+    def __init__(
+        self, engine: Engine, prompt: Sequence[int], length: int, sampling: Sampling, matcher: Matcher | None
+    ) -> None:
         self.prompt = list(prompt)
         self.length = length  # of prompt and text together, at most
         self.sampling = sampling
@@ -335,7 +337,7 @@ class Engine:
             for n, row in enumerate(logits):
                 if not np.isfinite(row.max()):
                     raise GenerationFailed(
-                        f"the model's output is no number after {len(generation.tokens)} tokens: its weights are damaged"
+                        f"the model gives no number at token {len(generation.tokens) + 1}: its weights are damaged"
                     )
                 token = generation.accept(row, config.ends)
                 if generation.finish is not None or n == len(guess) or guess[n] != token:

@@ -15,7 +15,6 @@ from genaisys.models.transformer.config import TransformerConfig
 from genaisys.models.transformer.engine import MEMORY_LIMIT, SLOTS, Engine, Generated
 from genaisys.models.transformer.inference import PackedTransformer
 from genaisys.models.transformer.sampling import Sampling
-
 from genaisys.tokenizers import Tokenizer
 
 if TYPE_CHECKING:

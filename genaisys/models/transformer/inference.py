@@ -4,8 +4,8 @@
 reads one token, or a few, of each of several sequences: it reads weights and computes little, in float32, through the
 kernel. Both write keys and values into the same pages.
 
-A prompt is read in pieces that end where pages end, and nothing in a piece depends on how the tokens before it came into
-their pages. So a page that another prompt has filled with the same tokens is the page that this prompt would fill.
+A prompt is read in pieces that end where pages end, and nothing in a piece depends on how the tokens before it came
+into their pages. So a page that another prompt has filled with the same tokens is the page that this one would fill.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genaisys.models.transformer.activations import ACTIVATIONS
 from genaisys.models.transformer.config import TransformerConfig
 from genaisys.models.transformer.kernel import BLOCK, Linear, Network, Scratch, decode
 from genaisys.models.transformer.packing import EVERYWHERE, pack, scratch_for, unpacked
@@ -53,7 +54,7 @@ class PackedTransformer:
     # -- many tokens at once
 
     def prefill(self, tokens: Sequence[int], start: int, pages: Sequence[int], cache: Tensor) -> None:
-        """Put the keys and values of ``tokens``, which stand at ``start`` (where a page begins) and after, into the cache.
+        """Put the keys and values of ``tokens``, which stand at ``start`` (where a page begins) and after, into pages.
 
         Args:
             pages: of the sequence, from its beginning; those before ``start`` are full.
@@ -76,17 +77,26 @@ class PackedTransformer:
             for first in range(start, length, page_size):
                 last = min(first + page_size, length)
                 begin = 0 if window is None else max(0, first + 1 - window)
-                back = torch.arange(first, last)[:, None] - torch.arange(first if window is None else begin, last)  # [Q, S]
+                back = torch.arange(first, last)[:, None] - torch.arange(
+                    first if window is None else begin, last
+                )  # [Q, S]
                 seen = back >= 0 if window is None else (back >= 0) & (back < window)
                 part = slice(first - start, last - start)
-                mixed[part] = _attention(query[:, part], keys[:, begin:last], values[:, begin:last], seen).transpose(0, 1)
+                mixed[part] = _attention(query[:, part], keys[:, begin:last], values[:, begin:last], seen).transpose(
+                    0, 1
+                )
             return mixed
 
         with torch.inference_mode():
             self._blocks(torch.tensor(tokens), torch.arange(start, length), attend)
 
     def log_likelihoods(
-        self, last_logits: Tensor, length: int, pages: Sequence[int], cache: Tensor, continuations: Sequence[Sequence[int]]
+        self,
+        last_logits: Tensor,
+        length: int,
+        pages: Sequence[int],
+        cache: Tensor,
+        continuations: Sequence[Sequence[int]],
     ) -> Tensor:
         """``log p(continuation | prompt)`` in nats for a prompt of ``length`` tokens that is in the cache.
 
@@ -135,11 +145,16 @@ class PackedTransformer:
             rotation = cos, sin  # [T, d / 2]
         else:
             x = x + torch.from_numpy(network.positions)[places]
+        activate = ACTIVATIONS[config.activation]
         post, width, heads = config.norm_place == "post", config.width, config.heads
         for layer in range(config.layers):
             read = self._norm(2 * layer, x)
             outputs = (heads + 2 * config.kv_heads) * config.head_width
-            qkv = _linear(network.qkv, layer, read.to(dtype), outputs).unflatten(-1, (-1, config.head_width)).transpose(0, 1)
+            qkv = (
+                _linear(network.qkv, layer, read.to(dtype), outputs)
+                .unflatten(-1, (-1, config.head_width))
+                .transpose(0, 1)
+            )
             turned = qkv[: heads + config.kv_heads].float()  # [H + G, T, d]
             if rotation is not None:
                 turned = rotate(turned, rotation)
@@ -151,9 +166,9 @@ class PackedTransformer:
             hidden = _linear(network.up, layer, read.to(dtype), config.hidden * (1 + config.gated))
             if config.gated:
                 gate, up = hidden.chunk(2, dim=-1)
-                hidden = activate(gate, config.activation).mul_(up)
+                hidden = activate(gate).mul_(up)
             else:
-                hidden = activate(hidden, config.activation)
+                hidden = activate(hidden)
             x = (read if post else x) + _linear(network.down, layer, hidden, width)
         return self._norm(2 * config.layers, x)
 
@@ -259,12 +274,6 @@ class _Crew:
     def _follow(self, worker: int, steps: SimpleQueue[tuple[Any, ...] | None]) -> None:
         while step := steps.get():
             decode(worker, *step)
-
-
-def activate(x: Tensor, activation: str) -> Tensor:
-    if activation == "silu":
-        return F.silu(x)
-    return F.gelu(x, approximate="tanh" if activation == "gelu_tanh" else "none")
 
 
 def _linear(linear: Linear, layer: int, x: Tensor, outputs: int) -> Tensor:

@@ -1,9 +1,9 @@
 """One step of decoding as one compiled function, which all cores run together.
 
-At one token a step the weights are read once and hardly anything is computed, so the time is that of reading memory, and
-whatever else a step costs, such as the hundreds of calls of a framework, counts. Here a step is one call. Each core owns a
-share of every layer's outputs; between two layers the cores wait for each other at a barrier, which they reach within
-microseconds. Weights are int8 with one scale an output, or floats; what is computed with is float32.
+At one token a step the weights are read once and hardly anything is computed, so the time is that of reading memory,
+and whatever else a step costs, such as the hundreds of calls of a framework, counts. Here a step is one call. Each core
+owns a share of every layer's outputs; between two layers the cores wait for each other at a barrier, which they reach
+within microseconds. Weights are int8 with one scale an output, or floats; what is computed with is float32.
 
 The rows of a step may be tokens of different sequences, or consecutive tokens of one (speculation). Every row is
 computed in the same way whatever stands beside it; see ``simd.py``.
@@ -18,7 +18,18 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from genaisys.models.transformer.simd import LANES, LINE, add_weighted, arrive_and_wait, dots_1x1, dots_4x1, dots_4x4, dots_8x1, dots_8x2, exp_and_sum
+from genaisys.models.transformer.simd import (
+    LANES,
+    LINE,
+    add_weighted,
+    arrive_and_wait,
+    dots_1x1,
+    dots_4x1,
+    dots_4x4,
+    dots_8x1,
+    dots_8x2,
+    exp_and_sum,
+)
 
 SILU, GELU_TANH, GELU = range(3)
 
@@ -37,7 +48,7 @@ BLOCK = 8  # outputs whose weights lie interleaved, so that all of them are comp
 class Linear(NamedTuple):
     """A linear map in every layer: ``y = scale * (weight @ x) + bias``.
 
-    The weights of output ``8 b + o`` and inputs ``64 s`` and after are ``weight[layer, b, s, o]``; what is missing is 0.
+    The weights of output ``8 b + o`` for inputs ``64 s`` and after are ``weight[layer, b, s, o]``; missing ones are 0.
     """
 
     weight: Weights  # [L, outputs / 8, inputs / 64, 8, 64]

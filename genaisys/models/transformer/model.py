@@ -4,8 +4,8 @@ Read from top to bottom: attention, MLP, block, model. The model is a density ov
 
     log p(x) = sum_t log p(x_t | BOS, x_1, ..., x_{t-1})
 
-A sequence does not hold BOS, which the model reads before it, and ends with an end token or where the context is full; then
-follows padding, which costs nothing. With ``causal=False`` the same blocks are an encoder.
+A sequence does not hold BOS, which the model reads before it, and ends with an end token or where the context is full;
+then follows padding, which costs nothing. With ``causal=False`` the same blocks are an encoder.
 
 This file is the model as it is trained and defined. Generation runs on a packed copy of its weights
 (``inference.py``), which is tested to give the same numbers.
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genaisys.models.base import Density, GenerativeModel, Likelihood, Tokens
+from genaisys.models.transformer.activations import ACTIVATIONS
 from genaisys.models.transformer.checkpoint import load_weights, open_checkpoint, save_checkpoint
 from genaisys.models.transformer.config import TransformerConfig
 from genaisys.models.transformer.rotary import angles, frequencies, rotate
@@ -71,15 +72,15 @@ class MLP(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.activation = config.activation
+        self.activate = ACTIVATIONS[config.activation]
         self.gate = nn.Linear(config.width, config.hidden, bias=config.mlp_bias) if config.gated else None
         self.up = nn.Linear(config.width, config.hidden, bias=config.mlp_bias)
         self.down = nn.Linear(config.hidden, config.width, bias=config.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.gate is None:
-            return self.down(activate(self.up(x), self.activation))
-        return self.down(activate(self.gate(x), self.activation) * self.up(x))
+            return self.down(self.activate(self.up(x)))
+        return self.down(self.activate(self.gate(x)) * self.up(x))
 
 
 class Block(nn.Module):
@@ -166,7 +167,7 @@ class TransformerLM(GenerativeModel, Density):
 
         Args:
             segments: [B, T], for sequences packed one behind the other: a token sees its own segment only, and places
-                count from the segment's beginning. Equal numbers are one segment; -1 is padding.
+                count from the segment's beginning. Equal numbers, side by side, are one segment; -1 is padding.
         """
         return self.head(self.features(tokens, causal=causal, segments=segments))
 
@@ -312,15 +313,11 @@ def norm(config: TransformerConfig) -> nn.Module:
     return nn.LayerNorm(config.width, eps=config.norm_epsilon)
 
 
-def activate(x: Tensor, activation: str) -> Tensor:
-    if activation == "silu":
-        return F.silu(x)
-    return F.gelu(x, approximate="tanh" if activation == "gelu_tanh" else "none")
-
-
 def _sum_cross_entropy(logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
     """Sum over each row's counted tokens. [B, T, V], [B, T], [B, T] -> [B]"""
-    losses = F.cross_entropy(logits.flatten(0, 1).float(), targets.masked_fill(~counted, -100).flatten(), reduction="none")
+    losses = F.cross_entropy(
+        logits.flatten(0, 1).float(), targets.masked_fill(~counted, -100).flatten(), reduction="none"
+    )
     return losses.view_as(targets).sum(-1)
 
 

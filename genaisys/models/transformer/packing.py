@@ -34,7 +34,9 @@ def pack(config: TransformerConfig, tensors: Mapping[str, Tensor], quantise: boo
         """The linear maps called ``names``, one below the other, of every layer."""
         of_layer = [[f"blocks.{n}.{name}" for name in names] for n in range(config.layers)]
         weights = [[f"{name}.weight" for name in layer] for layer in of_layer]
-        return _packed(tensors, weights, [[f"{name}.bias" for name in layer] for layer in of_layer] if bias else None, quantise)
+        return _packed(
+            tensors, weights, [[f"{name}.bias" for name in layer] for layer in of_layer] if bias else None, quantise
+        )
 
     def table(name: str) -> Linear:
         return _packed(tensors, [[name]], None, quantise)
@@ -70,7 +72,10 @@ def pack(config: TransformerConfig, tensors: Mapping[str, Tensor], quantise: boo
 
 
 def _packed(
-    tensors: Mapping[str, Tensor], weights: Sequence[Sequence[str]], biases: Sequence[Sequence[str]] | None, quantise: bool
+    tensors: Mapping[str, Tensor],
+    weights: Sequence[Sequence[str]],
+    biases: Sequence[Sequence[str]] | None,
+    quantise: bool,
 ) -> Linear:
     """A ``Linear`` of the matrices called ``weights`` in each layer, one below the other, some rows at a time."""
     first = [tensors[name] for name in weights[0]]
@@ -78,7 +83,7 @@ def _packed(
     blocks, steps = padded(outputs, BLOCK) // BLOCK, padded(inputs, LINE) // LINE
     shape = (len(weights), blocks, steps, BLOCK, LINE)
     packed = Linear(
-        np.zeros(shape, np.int8 if quantise else np.float32),
+        np.zeros(shape, np.int8) if quantise else np.zeros(shape, np.float32),
         np.zeros((len(weights), blocks * BLOCK), np.float32),
         np.zeros((len(weights), blocks * BLOCK), np.float32),
     )
@@ -92,7 +97,9 @@ def _packed(
                     scale = values.abs().amax(dim=1).clamp(min=1e-12) / 127
                     values = (values / scale[:, None]).round_()
                 place = np.arange(row, row + len(rows))
-                packed.weight[layer, place // BLOCK, :, place % BLOCK] = F.pad(values, (0, steps * LINE - inputs)).view(-1, steps, LINE)
+                packed.weight[layer, place // BLOCK, :, place % BLOCK] = F.pad(values, (0, steps * LINE - inputs)).view(
+                    -1, steps, LINE
+                )
                 packed.scale[layer, place] = scale
                 row += len(rows)
         if biases is not None:

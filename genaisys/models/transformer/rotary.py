@@ -1,4 +1,4 @@
-"""Rotary positions: queries and keys are turned by angles that grow with their place (Su et al. 2021, arXiv:2104.09864).
+"""Rotary positions: queries and keys are turned by angles that grow with their place (Su et al., arXiv:2104.09864).
 
 A head's numbers are paired half by half, (0, d/2), (1, d/2 + 1), ..., as the checkpoints of Llama have it.
 """

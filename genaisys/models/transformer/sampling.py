@@ -53,7 +53,7 @@ class Sampling:
 
 
 def choose(logits: npt.NDArray[np.float32], sampling: Sampling, random: np.random.Generator) -> int:
-    """A token from logits [V], some of which may be -inf. One number is drawn for each token, unless it is the likeliest."""
+    """A token from logits [V], some of which may be -inf. A number is drawn for each token, unless temperature is 0."""
     if sampling.temperature == 0:
         return int(logits.argmax())
     draw = random.random()

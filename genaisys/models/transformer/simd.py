@@ -1,8 +1,8 @@
 """The vector instructions of the decoding kernel, as functions that numba can call.
 
 Left to itself a compiler adds a sum up in whatever order it finds quick, and in another order for another number of
-rows. Here the order is written down: sixteen lanes, then their sum half by half, whatever the batch. So a row's numbers do not
-depend, in any bit, on the rows that are computed beside it, and decoding alone or in a batch gives the same text.
+rows. Here the order is written down: sixteen lanes, then their sum half by half, whatever the batch. So a row's numbers
+do not depend, in any bit, on the rows that are computed beside it, and decoding alone or in a batch gives one text.
 LLVM makes of the sixteen lanes what the processor has (AVX-512, AVX2, NEON).
 """
 
@@ -110,7 +110,9 @@ dots_1x1, dots_4x1, dots_4x2, dots_4x4, dots_8x1, dots_8x2 = map(_dots, (1, 4, 4
 
 
 @intrinsic
-def add_weighted(typing: Any, out: Any, at: Any, values: Any, first: Any, stride: Any, p: Any, start: Any, count: Any) -> Any:
+def add_weighted(
+    typing: Any, out: Any, at: Any, values: Any, first: Any, stride: Any, p: Any, start: Any, count: Any
+) -> Any:
     """``out[at : at + 16] += sum_j p[start + j] * values[first + j * stride : ... + 16]`` over ``count`` rows j."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -158,7 +160,7 @@ def exp_and_sum(typing: Any, x: Any, at: Any, count: Any) -> Any:
 
 
 def _exp(builder: Any, x: Any) -> Any:
-    """e^x = 2^n e^r with r in [-ln 2 / 2, ln 2 / 2], where a Taylor polynomial of degree 7 is exact to single precision."""
+    """e^x = 2^n e^r with r in [-ln 2 / 2, ln 2 / 2], where seven terms of Taylor's series are exact in float32."""
     clamped = _call(builder, "maxnum", x, _splat(-87.0))
     n = _call(builder, "rint", builder.fmul(clamped, _splat(1.4426950408889634)))
     r = _call(builder, "fma", n, _splat(-0.693359375), clamped)  # ln 2 in two parts
@@ -166,7 +168,10 @@ def _exp(builder: Any, x: Any) -> Any:
     series = _splat(1 / 5040)
     for factorial in (720, 120, 24, 6, 2, 1, 1):
         series = _call(builder, "fma", series, r, _splat(1 / factorial))
-    bits = builder.shl(builder.add(builder.fptosi(n, _INTEGERS), ir.Constant(_INTEGERS, [127] * LANES)), ir.Constant(_INTEGERS, [23] * LANES))
+    bits = builder.shl(
+        builder.add(builder.fptosi(n, _INTEGERS), ir.Constant(_INTEGERS, [127] * LANES)),
+        ir.Constant(_INTEGERS, [23] * LANES),
+    )
     result = builder.fmul(series, builder.bitcast(bits, _FLOATS))
     return builder.select(builder.fcmp_ordered("<", x, _splat(-87.0)), _splat(0.0), result)
 

@@ -1,8 +1,8 @@
-"""Prompt lookup: guess that the text goes on as it has gone on before (Saxena 2023; Yang et al. 2023, arXiv:2304.04487).
+"""Prompt lookup: guess that the text goes on as it has gone on before (Saxena 2023; Yang et al., arXiv:2304.04487).
 
 Answers about a document repeat it. Where the last tokens have stood together before, what followed them there is read
-along with the last token in the same step; the model then keeps what it would have said itself. The text is the same with
-and without, there are only fewer steps.
+along with the last token in the same step; the model then keeps what it would have said itself. The text is the same
+with and without, there are only fewer steps.
 """
 
 from collections.abc import Sequence
