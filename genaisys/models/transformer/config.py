@@ -25,8 +25,8 @@ class TransformerConfig:
         norm_place: ``pre`` normalises what a block reads, and the last output; ``post`` each sum (book eq. 3.20-3.23).
         gated: the MLP's activation gates a second linear map (SwiGLU).
         window: a token sees this many tokens, itself included; None: all before it.
-        rotary_scaling: Llama 3's stretching of rotary frequencies: ``factor``, ``low_freq_factor``, ``high_freq_factor``
-            and the ``original`` context length.
+        rotary_scaling: Llama 3's stretching of rotary frequencies: ``factor``, ``low_freq_factor``,
+            ``high_freq_factor`` and the ``original`` context length.
         impossible: tokens that are read but never generated, such as BOS, PAD and MASK.
         ends: tokens that end a sequence; the first is written as EOS.
         causal_weight, masked_weight: of the two parts of the training loss (book section 11.2.2).
@@ -91,9 +91,17 @@ def teenygpt(
     Unlike listing 11.2 a head has ``width / heads`` numbers, as everywhere else, and not ``width``.
     """
     settings: dict[str, Any] = {
-        "norm": "layer", "norm_place": "post", "positions": "learned", "activation": "gelu_tanh", "query_bias": True, "output_bias": True,
-        "mlp_bias": True, "dropout": 0.1, "kv_heads": heads, "head_width": width // heads,
-    }  # fmt: skip
+        "norm": "layer",
+        "norm_place": "post",
+        "positions": "learned",
+        "activation": "gelu_tanh",
+        "query_bias": True,
+        "output_bias": True,
+        "mlp_bias": True,
+        "dropout": 0.1,
+        "kv_heads": heads,
+        "head_width": width // heads,
+    }
     settings |= changes
     return TransformerConfig(vocabulary_size, context_length, layers, width, heads, hidden=hidden, **settings)
 
@@ -110,9 +118,17 @@ def gpt(
 ) -> TransformerConfig:
     """The blocks of GPT-2: pre-norm, learned positions, GELU, biases, tied embeddings. 10.6M weights in its blocks."""
     settings: dict[str, Any] = {
-        "norm": "layer", "norm_place": "pre", "positions": "learned", "activation": "gelu_tanh", "query_bias": True, "output_bias": True,
-        "mlp_bias": True, "kv_heads": heads, "head_width": width // heads, "hidden": hidden or 4 * width,
-    }  # fmt: skip
+        "norm": "layer",
+        "norm_place": "pre",
+        "positions": "learned",
+        "activation": "gelu_tanh",
+        "query_bias": True,
+        "output_bias": True,
+        "mlp_bias": True,
+        "kv_heads": heads,
+        "head_width": width // heads,
+        "hidden": hidden or 4 * width,
+    }
     settings |= changes
     return TransformerConfig(vocabulary_size, context_length, layers, width, heads, **settings)
 
@@ -129,9 +145,15 @@ def llama(
 ) -> TransformerConfig:
     """The blocks of Llama: RMSNorm before, rotary positions, SwiGLU, no biases."""
     settings: dict[str, Any] = {
-        "norm": "rms", "norm_place": "pre", "positions": "rotary", "activation": "silu", "gated": True, "kv_heads": heads,
-        "head_width": width // heads, "hidden": hidden or -(-8 * width // 3 // 64) * 64,
-    }  # fmt: skip
+        "norm": "rms",
+        "norm_place": "pre",
+        "positions": "rotary",
+        "activation": "silu",
+        "gated": True,
+        "kv_heads": heads,
+        "head_width": width // heads,
+        "hidden": hidden or -(-8 * width // 3 // 64) * 64,
+    }
     settings |= changes
     return TransformerConfig(vocabulary_size, context_length, layers, width, heads, **settings)
 

@@ -132,7 +132,7 @@ class TransformerLM(GenerativeModel, Density):
 
     @property
     def space(self) -> Tokens:
-        return Tokens(self.config.context_length, self.config.vocabulary_size)
+        return Tokens(self.config.context_length - 1, self.config.vocabulary_size)  # BOS has a place too
 
     # -- files
 
