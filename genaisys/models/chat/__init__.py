@@ -5,5 +5,6 @@
 """
 
 from genaisys.models.chat.base import ChatModel, ScoresText, open_chat_model
+from genaisys.models.chat.history import drop_oldest_turns
 
-__all__ = ["ChatModel", "ScoresText", "open_chat_model"]
+__all__ = ["ChatModel", "ScoresText", "drop_oldest_turns", "open_chat_model"]

@@ -236,9 +236,11 @@ class _Crew:
         self._asked: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
         self._answered: SimpleQueue[object] = SimpleQueue()
         self._steps: list[SimpleQueue[tuple[Any, ...] | None]] = [SimpleQueue() for _ in range(workers - 1)]
-        threading.Thread(target=self._lead, daemon=True).start()
+        self._threads = [threading.Thread(target=self._lead, daemon=True)]
         for worker, steps in enumerate(self._steps, start=1):
-            threading.Thread(target=self._follow, args=(worker, steps), daemon=True).start()
+            self._threads.append(threading.Thread(target=self._follow, args=(worker, steps), daemon=True))
+        for thread in self._threads:
+            thread.start()
 
     def run(self, *step: Any) -> None:
         """Run a step to its end, whatever strikes in between."""
@@ -254,10 +256,13 @@ class _Crew:
             raise interruption
 
     def dismiss(self) -> None:
-        """End the threads, which hold the network, when it is no longer needed."""
+        """End the threads, which hold the network, when it is no longer needed, or the interpreter ends."""
         self._asked.put(None)
         for steps in self._steps:
             steps.put(None)
+        for thread in self._threads:
+            if thread is not threading.current_thread():  # where garbage may be collected as well
+                thread.join()
 
     def _lead(self) -> None:
         while asked := self._asked.get():
