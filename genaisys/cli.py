@@ -236,6 +236,29 @@ def generate(
     )
 
 
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or a shipped recipe: teenygpt, headlines-gpt.")],
+    output: Annotated[Path | None, typer.Option(help="Folder of the model; by default, the recipe's name.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model from a recipe. Ctrl-C stops after a checkpoint; the same command goes on from there."""
+    from genaisys.training.display import live_progress
+    from genaisys.training.recipes import open_recipe
+
+    opened = open_recipe(recipe)
+    with live_progress(opened.steps, err) as show:
+        report = opened.run(output or Path(opened.name), show)
+    if as_json:
+        _print_json(report)
+        return
+    table = Table(show_header=False)
+    for name, value in report.items():
+        shown = f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+        table.add_row(name.replace("_", " "), escape(shown))
+    out.print(table)
+
+
 @app.command(name="app")
 def app_(
     collection: Annotated[str | None, typer.Option(help="Collection to open first.")] = None,
@@ -263,7 +286,13 @@ def pull(
             def show(step: str, done: int, total: int, name: str = name, task: TaskID = task) -> None:
                 progress.update(task, description=f"{escape(name)}: {step}", completed=done, total=total or None)
 
-            out.print(f"{escape(name)}: {escape(str(hub.pull(name, show)))}", soft_wrap=True)
+            folder = hub.pull(name, show)
+            if name in hub.PARTS and hub.PARTS[name].role == "chat":
+                show("compiling the kernel for this processor", 0, 0)
+                from genaisys.models.transformer.generation import compile_kernel
+
+                compile_kernel()
+            out.print(f"{escape(name)}: {escape(str(folder))}", soft_wrap=True)
 
 
 @app.command()

@@ -81,7 +81,8 @@ class PagedCache:
             if content not in self._known:
                 break
             held.append(self._known[content])
-            self._known.move_to_end(content)
+        for page in reversed(held):
+            self._known.move_to_end(self._content[page])
         unused = sum(not self._users[page] for page in self._known.values() if page not in held)
         if needed - len(held) > len(self._free) + unused:
             return None
@@ -92,8 +93,8 @@ class PagedCache:
 
     def keep(self, tokens: Sequence[int], pages: Sequence[int]) -> None:
         """Remember the full pages of a prompt that has been read."""
-        for page, content in zip(pages, _contents(tokens), strict=False):
-            if content not in self._known:
+        for page, content in reversed([*zip(pages, _contents(tokens), strict=False)]):
+            if content not in self._known:  # the beginning last: without it the rest is of no use
                 self._known[content] = page
                 self._content[page] = content
 
@@ -103,6 +104,12 @@ class PagedCache:
             self._users[page] -= 1
             if not self._users[page] and page not in self._content:
                 self._free.append(page)
+
+    def close_all(self) -> None:
+        """No sequence is open any more."""
+        self._users = [0] * len(self.pages)
+        self._content = {page: content for content, page in self._known.items()}
+        self._free = [page for page in range(len(self.pages)) if page not in self._content]
 
     def _take(self) -> int:
         if not self._free:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +34,7 @@ from genaisys.tokenizers import Tokenizer
 SLOTS = 16  # texts under way at once
 MEMORY_LIMIT = 1 << 30  # bytes for keys and values
 _PROMPT_PART = 4 * PAGE_SIZE  # tokens of a prompt that are read between two steps of others
+_PASS = 512  # tokens of continuations that are scored at once
 _GUESSING_TEXTS = 2  # with more under way the processor is busy anyway, and guesses cost more than they bring
 
 Finish = Literal["end", "stop", "length", "cancelled"]
@@ -43,8 +44,12 @@ class PromptTooLong(GenaisysError):
     """The prompt does not fit into the context."""
 
 
+class UnknownToken(GenaisysError):
+    """A token that is not in the model's vocabulary."""
+
+
 class GenerationFailed(GenaisysError):
-    """The model gave something that is no number."""
+    """The model gave something that is no number, or the generation was broken off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +57,13 @@ class Generated:
     """A generated text.
 
     Attributes:
-        tokens: without the prompt, and without what ended it.
+        tokens: without the prompt, and without an end token; those of a stop text are among them.
         text: the tokens as text, without a stop text; empty where there is no tokenizer.
         finish: an end token, a stop text, the most tokens or the end of the context, or the user ended it.
         prompt_tokens, reused_tokens: how many the prompt has, and how many of them the cache had.
         steps: of the model, after the prompt.
         prefill_seconds, decode_seconds: reading the prompt, and all after it.
+        end_token: that ended it, where one did.
     """
 
     tokens: list[int]
@@ -68,6 +74,7 @@ class Generated:
     steps: int
     prefill_seconds: float
     decode_seconds: float
+    end_token: int | None = None
 
 
 class Generation:
@@ -83,6 +90,7 @@ class Generation:
         self.text = ""
         self.pieces: deque[str] = deque()
         self.finish: Finish | None = None
+        self.end_token: int | None = None
         self.error: GenaisysError | None = None
         self.pages: list[int] = []
         self.read = 0  # tokens of the prompt that are in the cache; the last is read by the first step of decoding
@@ -117,7 +125,7 @@ class Generation:
         seconds = self.ended - self.decoding_since if self.decoding_since else 0.0
         return Generated(
             self.tokens, self.text, self.finish or "cancelled", len(self.prompt), self.reused, self.steps,
-            self.prefill_seconds, seconds,
+            self.prefill_seconds, seconds, self.end_token,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -133,6 +141,7 @@ class Generation:
         if self.matcher is not None:
             self.matcher.accept(token)
         if token in ends:
+            self.end_token = token
             self.end("end")
             return token
         self.tokens.append(token)
@@ -148,7 +157,7 @@ class Generation:
     def end(self, finish: Finish) -> None:
         self.finish = finish
         self.ended = time.perf_counter()
-        if finish != "stop":
+        if finish in ("end", "length"):
             self._show(self._stop.finish())
 
     def _show(self, piece: str) -> None:
@@ -192,6 +201,7 @@ class Engine:
 
         Raises:
             PromptTooLong: the prompt leaves no room in the context.
+            UnknownToken: the prompt is of another model's tokens.
             OutOfMemory: prompt and text would need more memory than is allowed.
             GrammarImpossible: the grammar cannot be used.
         """
@@ -200,9 +210,12 @@ class Engine:
             raise PromptTooLong("an empty prompt cannot be continued: begin with the start token")
         if len(prompt) >= context:
             raise PromptTooLong(f"the prompt has {len(prompt)} tokens and the model reads {context}: shorten it")
+        self._require_known(prompt)
         length = min(len(prompt) + sampling.max_new_tokens, context)
         self.cache.require_room(length)
-        matcher = self._matcher(sampling.grammar) if sampling.grammar is not None else None
+        if self.tokenizer is None and (sampling.stop or sampling.grammar is not None):
+            raise GenerationFailed("stop texts and grammars are about text: the model needs a tokenizer")
+        matcher = self._matcher(self.tokenizer, sampling.grammar) if self.tokenizer and sampling.grammar else None
         generation = Generation(self, prompt, length, sampling, matcher)
         if sampling.max_new_tokens == 0:
             generation.end("length")
@@ -212,8 +225,10 @@ class Engine:
 
     def run(self, requests: Iterable[tuple[Sequence[int], Sampling]]) -> list[Generated]:
         """All texts of ``requests``, in their order."""
-        generations = [self.start(prompt, sampling) for prompt, sampling in requests]
+        generations: list[Generation] = []
         try:
+            for prompt, sampling in requests:
+                generations.append(self.start(prompt, sampling))
             return [generation.result() for generation in generations]
         finally:
             for generation in generations:
@@ -224,24 +239,34 @@ class Engine:
 
         Raises:
             PromptTooLong: prompt and continuation do not fit into the context.
+            UnknownToken: they are of another model's tokens.
         """
+        if not prompt:
+            raise PromptTooLong("an empty prompt cannot be continued: begin with the start token")
         longest = len(prompt) + max(map(len, continuations), default=0)
         if longest > self.model.config.context_length:
             raise PromptTooLong(
                 f"prompt and continuation have {longest} tokens and the model reads {self.model.config.context_length}"
             )
+        for tokens in (prompt, *continuations):
+            self._require_known(tokens)
         if not continuations:
             return torch.zeros(0)
         with self._turns:
             while (opened := self.cache.open(prompt, len(prompt))) is None:
-                self._step()
+                self._step(admit=False)  # it is our turn to have room
             pages, start = opened
             try:
                 last = len(prompt) - 1
-                self.model.prefill(prompt[start:last], start, pages, self.cache.pages)
-                self.cache.keep(prompt[:last], pages)
+                if start < last:
+                    self.model.prefill(prompt[start:last], start, pages, self.cache.pages)
+                    self.cache.keep(prompt[:last], pages)
                 logits = self.model.decode([prompt[last]], [last], [pages], self.cache.pages, [0])[0]
-                return self.model.log_likelihoods(logits, len(prompt), pages, self.cache.pages, continuations)
+                scores = [
+                    self.model.log_likelihoods(logits, len(prompt), pages, self.cache.pages, part)
+                    for part in _passes(continuations)
+                ]
+                return torch.cat(scores)
             finally:
                 self.cache.close(pages)
 
@@ -258,18 +283,27 @@ class Engine:
         return ""
 
     def cancel(self, generation: Generation) -> None:
-        """End a text now."""
+        """End a text now. A step that is under way is not waited for: it, or the next one, clears away.
+
+        Waiting would be a deadlock where a garbage collection in the middle of a step comes upon a forgotten iterator.
+        """
         if generation.finish is None:
-            with self._turns:
-                if generation.finish is None:
-                    generation.end("cancelled")
+            generation.end("cancelled")
+            if self._turns.take():
+                try:
                     self._clear_away()
+                finally:
+                    self._turns.__exit__()
 
     # -- one step
 
-    def _step(self) -> None:
+    def _step(self, *, admit: bool = True) -> None:
         try:
-            self._admit()
+            self._clear_away()
+            if not self._active:
+                self.cache.close_all()  # there may be some that an interruption has left open
+            if admit:
+                self._admit()
             reading = next((each for each in self._active if each.read < len(each.prompt) - 1), None)
             if reading is not None:
                 self._read(reading)
@@ -278,8 +312,9 @@ class Engine:
                 self._decode(writing)
         except BaseException as error:
             for generation in self._active:  # whatever went wrong, nobody shall wait for ever
-                generation.error = GenerationFailed(f"the generation was interrupted ({type(error).__name__})")
-                generation.end("cancelled")
+                if generation.finish is None:
+                    generation.error = GenerationFailed(f"the generation was interrupted ({type(error).__name__})")
+                    generation.end("cancelled")
             raise
         finally:
             self._clear_away()
@@ -353,9 +388,25 @@ class Engine:
         while self._waiting and self._waiting[0].finish is not None:
             self._waiting.popleft()
 
-    def _matcher(self, grammar: str) -> Matcher:
+    def _matcher(self, tokenizer: Tokenizer, grammar: str) -> Matcher:
         if self._grammars is None:
-            if self.tokenizer is None:
-                raise GenerationFailed("a grammar is about text: the model needs a tokenizer")
-            self._grammars = Grammars(self.tokenizer, self.model.config.vocabulary_size, self.model.config.ends)
+            self._grammars = Grammars(tokenizer, self.model.config.vocabulary_size, self.model.config.ends)
         return self._grammars.matcher(grammar)
+
+    def _require_known(self, tokens: Sequence[int]) -> None:
+        """The kernel looks nothing up that is not there."""
+        vocabulary = self.model.config.vocabulary_size
+        if tokens and not 0 <= min(tokens) <= max(tokens) < vocabulary:
+            unknown = next(token for token in tokens if not 0 <= token < vocabulary)
+            raise UnknownToken(f"the model has {vocabulary} tokens and none with the id {unknown}: use its own tokenizer")
+
+
+def _passes(continuations: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
+    """Parts of up to about ``_PASS`` tokens: what one pass compares grows with the square of them."""
+    part: list[Sequence[int]] = []
+    for tokens in continuations:
+        if part and sum(map(len, part)) + len(tokens) > _PASS:
+            yield part
+            part = []
+        part.append(tokens)
+    yield part

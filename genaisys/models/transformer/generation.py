@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from genaisys.errors import GenaisysError
 from genaisys.models.transformer.checkpoint import open_checkpoint
-from genaisys.models.transformer.config import TransformerConfig
+from genaisys.models.transformer.config import TransformerConfig, llama
 from genaisys.models.transformer.engine import MEMORY_LIMIT, SLOTS, Engine, Generated
 from genaisys.models.transformer.inference import PackedTransformer
+from genaisys.models.transformer.model import TransformerLM
 from genaisys.models.transformer.sampling import Sampling
 from genaisys.tokenizers import Tokenizer
-
-if TYPE_CHECKING:
-    from genaisys.models.transformer.model import TransformerLM
 
 
 def generate(model: TransformerLM, requests: Iterable[tuple[Sequence[int], Sampling]]) -> list[Generated]:
@@ -37,6 +34,13 @@ def load_engine(name: str | Path, *, slots: int = SLOTS, memory_limit: int = MEM
     checkpoint = open_checkpoint(name)
     packed = PackedTransformer(checkpoint.config, checkpoint, quantise=True)
     return Engine(packed, checkpoint.tokenizer(), slots=slots, memory_limit=memory_limit)
+
+
+def compile_kernel() -> None:
+    """Compile the kernel for int8 weights now, some seconds' work, so that nobody waits for it at the first answer."""
+    config = llama(8, 8, layers=1, width=64, heads=1)
+    model = TransformerLM(config)
+    Engine(PackedTransformer(config, model.state_dict(), quantise=True)).run([([0], Sampling(max_new_tokens=1))])
 
 
 class NoTokenizer(GenaisysError):

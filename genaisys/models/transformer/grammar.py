@@ -47,7 +47,10 @@ class Grammars:
 
         if not ends:
             raise GrammarImpossible("a grammar needs a model that has an end token")
-        self._tokenizer = LLTokenizer(tokenizer.backend.to_str(), n_vocab=vocabulary_size, eos_token=ends[0])
+        try:
+            self._tokenizer = LLTokenizer(tokenizer.backend.to_str(), n_vocab=vocabulary_size, eos_token=ends[0])
+        except ValueError as error:
+            raise GrammarImpossible(f"this tokenizer cannot follow a grammar: {_one_line(error)}") from error
         self._end = ends[0]
 
     def matcher(self, grammar: str) -> Matcher:
@@ -81,10 +84,10 @@ class Matcher:
 
         if self._inner.is_stopped():
             logits[np.arange(len(logits)) != self._end] = -np.inf
-            return
-        mask = allocate_token_bitmask(1, len(logits))
-        fill_next_token_bitmask(self._inner, mask, 0)
-        apply_token_bitmask_inplace(logits, mask)
+        else:
+            mask = allocate_token_bitmask(1, len(logits))
+            fill_next_token_bitmask(self._inner, mask, 0)
+            apply_token_bitmask_inplace(logits, mask)
         if not np.isfinite(logits).any():
             raise GrammarImpossible("no text that the model can write follows the grammar")
 

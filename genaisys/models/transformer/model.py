@@ -259,7 +259,7 @@ class TransformerLM(GenerativeModel, Density):
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
     ) -> Tensor:
-        """``n`` sequences, padded. -> [n, context_length - 1] or shorter, by the longest
+        """``n`` sequences with their end tokens, padded. -> [n, context_length - 1] or shorter, by the longest
 
         Args:
             condition: tokens that each sequence begins with.
@@ -269,11 +269,14 @@ class TransformerLM(GenerativeModel, Density):
 
         seeds = torch.randint(2**62, (n,), generator=generator).tolist()
         prompt = [self.config.start, *condition]
-        room = self.config.context_length - len(prompt)
+        room = max(0, self.config.context_length - len(prompt))
         requests = [(prompt, Sampling(max_new_tokens=room, temperature=temperature, seed=seed)) for seed in seeds]
-        rows = [torch.tensor([*condition, *generated.tokens]) for generated in generate(self, requests)]
+        rows = [torch.zeros(0, dtype=torch.long)]  # there may be none
+        for generated in generate(self, requests):
+            end = [] if generated.end_token is None else [generated.end_token]
+            rows.append(torch.tensor([*condition, *generated.tokens, *end], dtype=torch.long))
         pad = self.config.pad if self.config.pad is not None else self.config.ends[0] if self.config.ends else 0
-        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)[1:]
 
     def generate(self, prompts: Sequence[str] | Sequence[Sequence[int]], **settings: Any) -> list[Generated]:
         """A text for each prompt, in float32 and together; see :class:`Engine` for generating much.

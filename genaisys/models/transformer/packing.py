@@ -24,7 +24,7 @@ EVERYWHERE = 2**62  # a window that ends nowhere
 
 Array = npt.NDArray[Any]
 
-_ROWS = 2048  # that are packed at a time: what lies between the file and the packed form stays small
+_ROWS = 512  # that are packed at a time: what lies between the file and the packed form stays small
 
 
 def pack(config: TransformerConfig, tensors: Mapping[str, Tensor], quantise: bool) -> Network:

@@ -45,7 +45,9 @@ class Sampling:
             "top_k is below 0": self.top_k < 0,
             "top_p is not above 0 and at most 1": not 0 < self.top_p <= 1,
             "min_p is not from 0 to 1": not 0 <= self.min_p <= 1,
-            "an empty text cannot end anything": "" in self.stop,
+            "seed is below 0": self.seed is not None and self.seed < 0,
+            "stop is not a tuple of texts": isinstance(self.stop, str),
+            "an empty text cannot end anything": "" in tuple(self.stop),
         }
         for reason, holds in wrong.items():
             if holds:

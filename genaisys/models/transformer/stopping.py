@@ -14,10 +14,11 @@ class StopTexts:
     def push(self, piece: str) -> str:
         """What may be shown now that ``piece`` has come; after ``found`` nothing more may."""
         self._held += piece
-        ends = [at for text in self._texts if (at := self._held.find(text)) >= 0]
-        if ends:
+        found = [(at + len(text), at) for text in self._texts if (at := self._held.find(text)) >= 0]
+        if found:
             self.found = True
-            shown, self._held = self._held[: min(ends)], ""
+            _, begin = min(found)  # of the one that is whole first, as if the text had come letter by letter
+            shown, self._held = self._held[:begin], ""
             return shown
         begun = max((_overlap(self._held, text) for text in self._texts), default=0)
         cut = len(self._held) - begun
