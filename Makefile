@@ -1,7 +1,7 @@
 # make run    sets up, fetches the parts, indexes the samples and opens the app
 # make test   sets up and runs the tests
 # make lint   format, lint, types, import contract
-# make bench  runs every benchmark (an hour; see benchmarks/RESULTS.md)
+# make bench  runs every benchmark (two hours; see benchmarks/RESULTS.md)
 
 VENV     := .venv
 BIN      := $(VENV)/bin
@@ -58,3 +58,11 @@ bench: $(VENV)/.bench parts
 	$(BIN)/python benchmarks/search_speed.py
 	$(BIN)/python benchmarks/ingestion_speed.py $(DOCS)
 	$(BIN)/python benchmarks/answer_quality.py
+	$(BIN)/python benchmarks/decode_speed.py
+	$(BIN)/python benchmarks/batch_speed.py
+	$(BIN)/python benchmarks/prompt_lookup.py
+	$(BIN)/python benchmarks/quantisation_quality.py
+	$(BIN)/python benchmarks/load_time.py
+	$(BIN)/python benchmarks/training_speed.py
+	$(BIN)/python benchmarks/lora_step.py
+	$(BIN)/python benchmarks/tokenizer_training.py
