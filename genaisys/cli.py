@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from genaisys.retrieval.answering import Answer
     from genaisys.retrieval.documents import Hit
     from genaisys.system import GenAISys
+    from genaisys.training.finetuning.recipes import FineTuning
+    from genaisys.training.recipes import Recipe
 
 DEFAULT_COLLECTION = "Documents"
 
@@ -243,20 +245,21 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model from a recipe. Ctrl-C stops after a checkpoint; the same command goes on from there."""
-    from genaisys.training.display import live_progress
     from genaisys.training.recipes import open_recipe
 
-    opened = open_recipe(recipe)
-    with live_progress(opened.steps, err) as show:
-        report = opened.run(output or Path(opened.name), show)
-    if as_json:
-        _print_json(report)
-        return
-    table = Table(show_header=False)
-    for name, value in report.items():
-        shown = f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-        table.add_row(name.replace("_", " "), escape(shown))
-    out.print(table)
+    _follow(open_recipe(recipe), output, as_json)
+
+
+@app.command()
+def finetune(
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or a shipped recipe: json-answers, short-answers.")],
+    output: Annotated[Path | None, typer.Option(help="Folder of the results; by default, the recipe's name.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on training a pretrained model, on conversations, preferences or labels. Ctrl-C as in train."""
+    from genaisys.training.finetuning.recipes import open_fine_tuning
+
+    _follow(open_fine_tuning(recipe), output, as_json)
 
 
 @app.command(name="app")
@@ -308,6 +311,25 @@ def models(as_json: AsJson = False) -> None:
     for part in parts:
         size = f"{part['size'] / 1e6:.0f} MB"
         table.add_row(part["name"], part["role"], part["licence"], size, "yes" if part["present"] else "no")
+    out.print(table)
+
+
+def _follow(recipe: Recipe | FineTuning, output: Path | None, as_json: bool) -> None:
+    from genaisys.training.display import live_progress
+    from genaisys.training.processes import training_processes
+
+    first = training_processes().is_main_process  # of those that torchrun may have started
+    with live_progress(recipe.steps, err if first else Console(quiet=True)) as show:
+        report = recipe.run(output or Path(recipe.name), show)
+    if not first:
+        return
+    if as_json:
+        _print_json(report)
+        return
+    table = Table(show_header=False)
+    for name, value in report.items():
+        shown = f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+        table.add_row(name.replace("_", " "), escape(shown))
     out.print(table)
 
 

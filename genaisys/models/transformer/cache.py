@@ -94,9 +94,10 @@ class PagedCache:
     def keep(self, tokens: Sequence[int], pages: Sequence[int]) -> None:
         """Remember the full pages of a prompt that has been read."""
         for page, content in reversed([*zip(pages, _contents(tokens), strict=False)]):
-            if content not in self._known:  # the beginning last: without it the rest is of no use
+            if content not in self._known:
                 self._known[content] = page
                 self._content[page] = content
+            self._known.move_to_end(content)  # the beginning last: without it the rest is of no use
 
     def close(self, pages: Sequence[int]) -> None:
         """The sequence has ended; what is not known by its content becomes free."""

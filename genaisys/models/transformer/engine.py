@@ -213,9 +213,12 @@ class Engine:
         self._require_known(prompt)
         length = min(len(prompt) + sampling.max_new_tokens, context)
         self.cache.require_room(length)
-        if self.tokenizer is None and (sampling.stop or sampling.grammar is not None):
-            raise GenerationFailed("stop texts and grammars are about text: the model needs a tokenizer")
-        matcher = self._matcher(self.tokenizer, sampling.grammar) if self.tokenizer and sampling.grammar else None
+        matcher = None
+        if sampling.stop or sampling.grammar is not None:
+            if self.tokenizer is None:
+                raise GenerationFailed("stop texts and grammars are about text: the model needs a tokenizer")
+            if sampling.grammar is not None:
+                matcher = self._matcher(self.tokenizer, sampling.grammar)
         generation = Generation(self, prompt, length, sampling, matcher)
         if sampling.max_new_tokens == 0:
             generation.end("length")

@@ -28,7 +28,7 @@ def json_schema(schema: Mapping[str, Any]) -> str:
 
     try:
         return LLMatcher.grammar_from_json_schema(json.dumps(schema))
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise GrammarImpossible(f"the JSON schema cannot be used: {_one_line(error)}") from error
 
 

@@ -28,6 +28,7 @@ from genaisys.models.transformer.packing import EVERYWHERE, pack, scratch_for, u
 from genaisys.models.transformer.rotary import angles, frequencies, rotate
 
 _MOST_WORKERS = 8  # more do not read memory any quicker
+_FEWEST_ROWS = 16  # of a product of matrices
 _HEAD_ROWS = 8192  # of the head's weights, made floats at a time
 
 # (layer, query [H, T, d], key, value [G, T, d]) -> [T, H, d], or None where the network may end
@@ -284,10 +285,13 @@ class _Crew:
 def _linear(linear: Linear, layer: int, x: Tensor, outputs: int) -> Tensor:
     """[T, inputs] -> [T, outputs], in the type of ``x``"""
     weight = unpacked(linear, layer, x.dtype)[:outputs, : x.shape[1]]
+    rows = len(x)
+    if rows % _FEWEST_ROWS:  # a product of few rows is added up in another order: with zeros below it is none
+        x = F.pad(x, (0, 0, 0, -rows % _FEWEST_ROWS))
     if linear.weight.dtype == np.int8:
         weight *= torch.from_numpy(linear.scale[layer, :outputs]).to(x.dtype)[:, None]
     bias = linear.bias[layer, :outputs]
-    return F.linear(x, weight, torch.from_numpy(bias).to(x.dtype) if bias.any() else None)
+    return F.linear(x, weight, torch.from_numpy(bias).to(x.dtype) if bias.any() else None)[:rows]
 
 
 def _attention(query: Tensor, keys: Tensor, values: Tensor, seen: Tensor) -> Tensor:

@@ -173,7 +173,8 @@ def _exp(builder: Any, x: Any) -> Any:
         ir.Constant(_INTEGERS, [23] * LANES),
     )
     result = builder.fmul(series, builder.bitcast(bits, _FLOATS))
-    return builder.select(builder.fcmp_ordered("<", x, _splat(-87.0)), _splat(0.0), result)
+    result = builder.select(builder.fcmp_ordered("<", x, _splat(-87.0)), _splat(0.0), result)
+    return builder.select(builder.fcmp_unordered("uno", x, x), x, result)  # of no number there is none
 
 
 @intrinsic

@@ -1,0 +1,19 @@
+"""Training: one loop for every model, recipes, and the data sets that they name."""
+
+from genaisys.training.data import Examples, TensorExamples, TokenSequences
+from genaisys.training.evaluation import evaluate
+from genaisys.training.loop import TrainingResult, train
+from genaisys.training.objectives import Objective, Sums
+from genaisys.training.settings import TrainingSettings
+
+__all__ = [
+    "Examples",
+    "Objective",
+    "Sums",
+    "TensorExamples",
+    "TokenSequences",
+    "TrainingResult",
+    "TrainingSettings",
+    "evaluate",
+    "train",
+]

@@ -1,0 +1,106 @@
+"""Data sets in memory: examples by their numbers, and the order in which training takes them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class Examples(Protocol):
+    """A data set: training asks for batches of examples by their numbers.
+
+    A batch is whatever the objective takes: a tensor, or a tuple, list or dict of tensors.
+    """
+
+    def __len__(self) -> int: ...
+
+    def batch(self, numbers: Sequence[int]) -> Any: ...
+
+
+@runtime_checkable
+class OfUnequalLength(Protocol):
+    """A capability of a data set: micro-batches are made of examples of like length, which need less padding."""
+
+    def length(self, number: int) -> int: ...
+
+
+class TensorExamples:
+    """The rows of one tensor, such as images. [N, *shape]"""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, numbers: Sequence[int]) -> Tensor:
+        return self.rows[torch.as_tensor(numbers, dtype=torch.long)]  # [B, *shape]
+
+
+class TokenSequences:
+    """Sequences of tokens of unequal length; a batch is padded to its own longest."""
+
+    def __init__(self, sequences: Sequence[Sequence[int]], pad: int) -> None:
+        self.sequences = [torch.tensor(sequence, dtype=torch.long) for sequence in sequences]
+        self.pad = pad
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def batch(self, numbers: Sequence[int]) -> Tensor:
+        rows = [self.sequences[number] for number in numbers]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad)  # [B, T]
+
+    def length(self, number: int) -> int:
+        return len(self.sequences[number])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all tokens, in hexadecimal: the same texts by the same tokenizer."""
+        digest = hashlib.sha256()
+        for sequence in self.sequences:
+            digest.update(len(sequence).to_bytes(8, "little") + sequence.numpy().tobytes())
+        return digest.hexdigest()
+
+
+def documents_as_sequences(documents: Sequence[Sequence[int]], eos: int, length: int) -> list[list[int]]:
+    """One sequence a document: its tokens and EOS, or its first ``length`` tokens where it is longer."""
+    return [[*document[:length], eos][:length] for document in documents]
+
+
+def documents_in_rows(documents: Sequence[Sequence[int]], eos: int, length: int) -> list[list[int]]:
+    """Long documents one behind the other, each with EOS, cut into rows of ``length`` tokens; the last may be shorter.
+
+    A row may hold the end of one document and the beginning of another: EOS tells them apart.
+    """
+    tokens = [token for document in documents for token in (*document, eos)]
+    return [tokens[start : start + length] for start in range(0, len(tokens), length)]
+
+
+class Order:
+    """An endless sequence of the numbers below ``size``: one permutation after the other, each drawn by its own seed.
+
+    It has no state besides its arguments, so training continues at any place of it.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+        self.seed = seed
+        self._epoch = -1
+        self._permutation: list[int] = []
+
+    def take(self, start: int, count: int) -> list[int]:
+        """The numbers at the places ``start`` to ``start + count - 1``."""
+        return [self._number(place) for place in range(start, start + count)]
+
+    def _number(self, place: int) -> int:
+        epoch, within = divmod(place, self.size)
+        if epoch != self._epoch:
+            self._permutation = np.random.default_rng([self.seed, epoch]).permutation(self.size).tolist()
+            self._epoch = epoch
+        return self._permutation[within]

@@ -1,0 +1,1 @@
+"""Fine-tuning: conversations, preferences and labels, with LoRA or of all weights."""

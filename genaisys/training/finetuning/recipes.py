@@ -1,0 +1,210 @@
+"""Recipes that go on from a pretrained model: the kinds ``conversations``, ``preferences`` and ``labels``.
+
+    kind: conversations
+    model: smollm2-135m-instruct
+    data: {files: [answers.jsonl]}
+    lora: {rank: 8, alpha: 16}             # null: train all weights
+    training: {steps: 100, batch_size: 8, learning_rate: 5e-4}
+
+The output folder then has ``adapter/``, in PEFT's format, and ``model/``, the same merged into an ordinary checkpoint;
+and of the training ``metrics.jsonl``, ``curves.png`` and ``checkpoints/``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genaisys.models.text_classifier import TextClassifier
+from genaisys.models.transformer import TransformerLM
+from genaisys.models.transformer.generation import NoTokenizer
+from genaisys.training.fields import RecipeWrong, chosen, filled
+from genaisys.training.finetuning.adapter_files import require_adapter_format
+from genaisys.training.finetuning.added_tokens import add_tokens, train_rows
+from genaisys.training.finetuning.chat_tokens import ChatTokens, Fitted
+from genaisys.training.finetuning.data import Data
+from genaisys.training.finetuning.examples import conversation, labelled, preference
+from genaisys.training.finetuning.labels import LabelledTexts, label_loss
+from genaisys.training.finetuning.lora import Lora, add_lora
+from genaisys.training.finetuning.preferences import Pairs, preference_loss
+from genaisys.training.finetuning.rows import Conversations, learned_tokens
+from genaisys.training.finetuning.tuning import Prepared, tune
+from genaisys.training.metrics import Record
+from genaisys.training.recipes import _find, _read
+from genaisys.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class _Recipe(ABC):
+    """What the recipes of all kinds hold.
+
+    Attributes:
+        model: a part, hub id, folder or GGUF file to go on from.
+        lora: the adapter; None: all weights are trained.
+    """
+
+    model: str
+    data: Data
+    training: TrainingSettings
+    lora: Lora | None = field(default_factory=Lora)
+
+    @abstractmethod
+    def prepared(self, folder: Path) -> Prepared:
+        """Data, then the model, with its adapter; everything that can be wrong is found here."""
+
+    def _with_adapter(self, model: TransformerLM) -> None:
+        if self.lora is not None:
+            add_lora(model, self.lora)
+
+
+@dataclass(frozen=True)
+class ConversationRecipe(_Recipe):
+    """Learn to speak as the assistant does in conversations.
+
+    Attributes:
+        added_tokens: texts that become tokens of their own.
+    """
+
+    added_tokens: tuple[str, ...] = ()
+
+    def prepared(self, folder: Path) -> Prepared:
+        learned, held_out = self.data.read(conversation, folder)
+        model, tokens = self._opened()
+        fitted = Fitted()
+
+        def tokenised(examples: list[Any]) -> Conversations:
+            made = self.data.fitting([[example] for example in examples], tokens, fitted)
+            return Conversations([conversation for (conversation,) in made])
+
+        training, validation = tokenised(learned), tokenised(held_out)
+        self._with_adapter(model)
+        counts = {"conversations": len(learned), "held_out_conversations": len(held_out), **vars(fitted)}
+        return Prepared(model, model, training, validation, learned_tokens, "NLL, nats a token", counts)
+
+    def _opened(self) -> tuple[TransformerLM, ChatTokens]:
+        model = _language_model(self.model)
+        if self.lora is not None:
+            require_adapter_format(model)
+        if self.added_tokens:
+            added = add_tokens(model, self.added_tokens)
+            if self.lora is not None and added:
+                train_rows(model, added)
+        return model, _chat_tokens(model)
+
+
+@dataclass(frozen=True)
+class PreferenceRecipe(_Recipe):
+    """Learn to prefer the better of two answers, by DPO.
+
+    Attributes:
+        beta: how strongly the model is kept near to where it began; a smaller one leaves it freer.
+    """
+
+    beta: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.beta < float("inf"):
+            raise RecipeWrong(f"beta is {self.beta}: it must be above 0")
+        if self.lora is None:
+            raise RecipeWrong("preferences need lora: the model without its adapter is what it is compared with")
+
+    def prepared(self, folder: Path) -> Prepared:
+        learned, held_out = self.data.read(preference, folder)
+        model = _language_model(self.model)
+        require_adapter_format(model)
+        tokens, fitted = _chat_tokens(model), Fitted()
+
+        def pairs(examples: list[Any]) -> Pairs:
+            made = self.data.fitting([[example.chosen, example.rejected] for example in examples], tokens, fitted)
+            return Pairs([(chosen, rejected) for chosen, rejected in made])
+
+        training, validation = pairs(learned), pairs(held_out)
+        self._with_adapter(model)
+        counts = {"preferences": len(learned), "held_out_preferences": len(held_out), **vars(fitted)}
+        return Prepared(model, model, training, validation, preference_loss(self.beta), "DPO loss, nats a pair", counts)
+
+
+@dataclass(frozen=True)
+class LabelRecipe(_Recipe):
+    """Learn the classes of texts."""
+
+    def prepared(self, folder: Path) -> Prepared:
+        learned, held_out = self.data.read(labelled, folder)
+        labels = sorted({example.label for example in (*learned, *held_out)})
+        if len(labels) < 2:
+            raise RecipeWrong(f"all texts have the label {labels[0]!r}: there is nothing to learn")
+        model = _language_model(self.model)
+        classifier = TextClassifier(model, labels)
+        length = min(self.data.max_length, model.config.context_length)
+        training, validation = (LabelledTexts(classifier, examples, length) for examples in (learned, held_out))
+        self._with_adapter(model)
+        counts = {"classes": len(labels), "texts": len(learned), "held_out_texts": len(held_out)}
+        return Prepared(classifier, model, training, validation, label_loss, "-log p(label), nats a text", counts)
+
+
+KINDS: Mapping[str, type[_Recipe]] = {
+    "conversations": ConversationRecipe,
+    "preferences": PreferenceRecipe,
+    "labels": LabelRecipe,
+}
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """A recipe that was read and found right.
+
+    Attributes:
+        name: its file's, without the ending.
+        folder: its file's, where the files that it names are looked up.
+        written: as it was written.
+    """
+
+    name: str
+    recipe: _Recipe
+    folder: Path
+    written: Mapping[str, Any]
+
+    @property
+    def steps(self) -> int:
+        """Of its training, at most."""
+        return self.recipe.training.steps
+
+    def run(self, output: Path, on_record: Callable[[Record], None] = lambda record: None) -> dict[str, Any]:
+        """Fine-tune into the folder ``output``, or go on there, and report: the numbers, as JSON.
+
+        Raises:
+            GenaisysError: files of examples are broken, the model cannot be had, or the training fails.
+        """
+        settings = self.recipe.training
+        torch.manual_seed(settings.seed)  # of the adapter's first weights
+        return tune(self.recipe.prepared(self.folder), settings, output, self.recipe.model, self.written, on_record)
+
+
+def open_fine_tuning(name: str) -> FineTuning:
+    """The recipe in the file ``name``, or the shipped one that is called so.
+
+    Raises:
+        RecipeWrong: there is none, or it cannot be followed; the message names the key.
+    """
+    file = _find(name)
+    written = _read(file)
+    content = dict(written)
+    kind = chosen(content.pop("kind", None), KINDS, "kind")
+    return FineTuning(file.stem, filled(kind, content, ""), file.parent, written)
+
+
+def _language_model(name: str) -> TransformerLM:
+    model = TransformerLM.from_pretrained(name)
+    if model.tokenizer is None:
+        raise NoTokenizer(f"{name} has no tokenizer: put a tokenizer.json into its folder")
+    return model
+
+
+def _chat_tokens(model: TransformerLM) -> ChatTokens:
+    assert model.tokenizer is not None
+    return ChatTokens(model.tokenizer, model.config)

@@ -1,0 +1,100 @@
+"""Fine-tuning from the prepared model and data to the files that are left: the same for all kinds of recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from accelerate import PartialState
+
+from genaisys.models.text_classifier import TextClassifier
+from genaisys.models.transformer import TransformerLM
+from genaisys.training.curves import draw_curves
+from genaisys.training.data import Examples
+from genaisys.training.evaluation import evaluate
+from genaisys.training.finetuning.adapter_files import save_adapter
+from genaisys.training.finetuning.lora import lora_layers, merge, trained_weights
+from genaisys.training.loop import train
+from genaisys.training.metrics import Record, read_metrics
+from genaisys.training.objectives import Objective
+from genaisys.training.settings import TrainingSettings
+
+
+class FingerprintedExamples(Examples, Protocol):
+    """A data set that can tell whether it is the same as before."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is to be trained.
+
+    Attributes:
+        model: all of it, and ``backbone``, the language model in it.
+        loss_in: what the loss is, and its unit.
+        counts: of the examples, for the report.
+    """
+
+    model: TransformerLM | TextClassifier
+    backbone: TransformerLM
+    training: FingerprintedExamples
+    held_out: FingerprintedExamples
+    objective: Objective
+    loss_in: str
+    counts: Mapping[str, int]
+
+
+def tune(
+    prepared: Prepared,
+    settings: TrainingSettings,
+    output: Path,
+    base: str,
+    recipe: Mapping[str, Any],
+    on_record: Callable[[Record], None],
+) -> dict[str, Any]:
+    """Train, save adapter and merged model in ``output``, and report, as JSON.
+
+    The held-out loss is measured before as well: an adapter that is new changes nothing.
+
+    Args:
+        base: the name of the model that this goes on from.
+    """
+    processes = PartialState()
+    model, backbone = prepared.model.to(processes.device), prepared.backbone
+    held_out = prepared.held_out if len(prepared.held_out) else None
+    weights, trained = sum(weight.numel() for weight in model.parameters()), trained_weights(model)
+    at_once = settings.micro_batch_size or settings.batch_size
+    before = evaluate(model, held_out, prepared.objective, batch_size=at_once) if held_out else {}
+    data = {"data": prepared.training.fingerprint, "held_out_data": prepared.held_out.fingerprint}
+    result = train(
+        model,
+        prepared.training,
+        held_out,
+        settings,
+        output,
+        objective=prepared.objective,
+        described={"recipe": recipe, **data},
+        on_record=on_record,
+    )
+    if processes.is_main_process:
+        if lora_layers(backbone) and model is backbone:
+            save_adapter(backbone, output / "adapter", base)
+        merge(backbone)
+        model.eval().save_pretrained(output / "model")
+        draw_curves(read_metrics(output / "metrics.jsonl"), output / "curves.png", loss_in=prepared.loss_in)
+    processes.wait_for_everyone()
+    return {
+        "output": str(output),
+        "steps": result.step,
+        "best_step": result.best_step,
+        "weights": weights,
+        "trained_weights": trained,
+        "trained_share": trained / weights,
+        **prepared.counts,
+        **{f"held_out_{name}_before": value for name, value in before.items()},
+        **{f"held_out_{name}": value for name, value in result.held_out.items()},
+    }

@@ -1,0 +1,235 @@
+"""The decoding kernel: its instructions against float64, its logits against the model's, and rows that stay alone."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from engines import cache_for, numbers, packed, pages_of
+from numba import njit
+from tiny_models import CONFIGS, make
+from torch import Tensor
+
+from genaisys.models.transformer import PRESETS, TransformerConfig, gpt, llama, teenygpt
+from genaisys.models.transformer.inference import PackedTransformer
+from genaisys.models.transformer.simd import (
+    LINE,
+    add_weighted,
+    dots_1x1,
+    dots_4x1,
+    dots_4x2,
+    dots_4x4,
+    dots_8x1,
+    dots_8x2,
+    exp_and_sum,
+)
+
+DOTS = {(1, 1): dots_1x1, (4, 1): dots_4x1, (4, 2): dots_4x2, (4, 4): dots_4x4, (8, 1): dots_8x1, (8, 2): dots_8x2}
+
+ODD = {
+    "odd in all": llama(11, 20, layers=2, width=12, heads=3, kv_heads=1, hidden=10),
+    "odd and post-norm": teenygpt(11, 20, layers=1, width=12, heads=3, hidden=13, activation="gelu"),
+    "one head, one number": gpt(3, 9, layers=1, width=5, heads=1, head_width=2, hidden=1, tied_embeddings=False),
+    "heads wider than the stream": llama(70, 20, layers=1, width=20, heads=6, kv_heads=3, head_width=24, hidden=9),
+    "wider than a line": llama(61, 20, layers=1, width=72, heads=1, head_width=72, hidden=65, query_bias=True),
+    "window of one": gpt(61, 20, layers=2, width=32, heads=4, window=1),
+    "gated, post-norm, rotary": teenygpt(
+        61, 20, width=16, heads=2, hidden=24, gated=True, positions="rotary", norm="rms", kv_heads=1
+    ),
+} | {f"preset {preset}": make_config(61, 20, layers=2, width=32, heads=4) for preset, make_config in PRESETS.items()}
+
+
+# -- instructions
+
+
+@pytest.mark.parametrize("integers", [False, True])
+@pytest.mark.parametrize(("outputs", "rows"), DOTS)
+def test_dot_products_are_those_of_float64(outputs: int, rows: int, integers: bool) -> None:
+    dots = DOTS[outputs, rows]
+    random, lines = np.random.default_rng(outputs * rows), 3
+    length = lines * LINE
+    weights: Any = random.normal(size=7 + lines * outputs * LINE).astype(np.float32)
+    if integers:
+        weights = random.integers(-127, 128, len(weights)).astype(np.int8)
+    x = random.normal(size=5 + rows * (length + 3)).astype(np.float32)
+
+    @njit
+    def run(weights: Any, x: Any) -> Any:
+        return dots(weights, 7, LINE, outputs * LINE, x, 5, length + 3, length)
+
+    interleaved = weights[7:].astype(np.float64).reshape(lines, outputs, LINE)
+    matrix = interleaved.transpose(1, 0, 2).reshape(outputs, length)
+    vectors = x[5:].astype(np.float64).reshape(rows, length + 3)[:, :length]
+    expected = matrix @ vectors.T  # [outputs, rows]
+    error = np.abs(np.array(run(weights, x)).reshape(outputs, rows) - expected)
+    assert (error <= 1e-6 * (np.abs(matrix) @ np.abs(vectors.T))).all()
+
+
+@njit
+def _exp_and_sum(x: Any, at: int, count: int) -> Any:
+    return exp_and_sum(x, at, count)
+
+
+def test_exponentials_and_their_sum() -> None:
+    values = np.linspace(-86.99, 0, 160_000, dtype=np.float32)
+    found = values.copy()
+    total = _exp_and_sum(found, 0, len(found))
+    expected = np.exp(values.astype(np.float64))
+    assert np.abs(found / expected - 1).max() < 2e-7
+    assert total == pytest.approx(expected.sum(), rel=1e-5)
+
+
+def test_exponentials_at_the_ends() -> None:
+    x = np.zeros(48, np.float32)
+    x[16:32] = [0, -0.0, -1e-30, -87, -87.01, -88, -104, -1e30, -np.inf, -1, -2, -3, -4, -5, -6, -7]
+    total = _exp_and_sum(x, 16, 16)
+    assert x[16:20] == pytest.approx([1, 1, 1, math.exp(-87)], rel=1e-6)
+    assert x[20:25].tolist() == [0] * 5
+    assert (x[:16] == 0).all()
+    assert (x[32:] == 0).all()
+    assert total == pytest.approx(3 + sum(math.exp(-n) for n in range(1, 8)), rel=1e-6)
+
+
+def test_the_exponential_of_no_number_is_none() -> None:
+    """Or damaged weights would pass for attention to everything alike."""
+    x = np.zeros(16, np.float32)
+    x[3] = np.nan
+    assert np.isnan(_exp_and_sum(x, 0, 16))
+    assert np.isnan(x).tolist() == [n == 3 for n in range(16)]
+
+
+def test_weighted_sums() -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=3 + 5 * 20).astype(np.float32)
+    p, out = random.normal(size=9).astype(np.float32), random.normal(size=20).astype(np.float32)
+
+    @njit
+    def run(out: Any, values: Any, p: Any) -> None:
+        add_weighted(out, 2, values, 3, 20, p, 4, 5)
+
+    expected = out.astype(np.float64)
+    expected[2:18] += p[4:].astype(np.float64) @ values[3:].reshape(5, 20)[:, :16]
+    run(out, values, p)
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+
+
+# -- the whole step
+
+
+def read(
+    network: PackedTransformer, texts: Sequence[Sequence[int]], steps: Callable[[int], Sequence[Sequence[int]]]
+) -> Tensor:
+    """The logits after every token of each text. ``steps(place)`` says which texts are decoded together. -> [B, T, V]"""
+    config, cache = network.config, cache_for(network.config)
+    found = torch.zeros(len(texts), len(texts[0]), config.vocabulary_size)
+    for place in range(len(texts[0])):
+        for rows in steps(place):
+            tokens = [texts[row][place] for row in rows]
+            pages = [pages_of(config, row) for row in rows]
+            found[list(rows), place] = network.decode(
+                tokens, [place] * len(rows), pages, cache.pages, range(len(rows))
+            )
+    return found
+
+
+def alone(rows: int) -> Callable[[int], Sequence[Sequence[int]]]:
+    return lambda place: [[row] for row in range(rows)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("name", [*CONFIGS, *ODD])
+@torch.no_grad()
+def test_the_logits_are_the_models(name: str, workers: int) -> None:
+    model = make((CONFIGS | ODD)[name])
+    texts = numbers(2, min(model.config.context_length, 20), model.config.vocabulary_size)
+    found = read(packed(model, workers=workers), texts, alone(2))
+    torch.testing.assert_close(found, model(torch.tensor(texts)), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@torch.no_grad()
+def test_every_option_is_computed(preset: str) -> None:
+    """All changes of a preset at once, two by two; a network that ignored one would give other logits."""
+    for bias, tied, window, width in product([False, True], [False, True], [None, 3], [8, 20]):
+        config = PRESETS[preset](
+            29, 12, layers=2, width=width, heads=4, kv_heads=2, hidden=17, head_width=6, window=window,
+            query_bias=bias, output_bias=bias, mlp_bias=not bias, tied_embeddings=tied, norm_epsilon=0.1,
+        )  # fmt: skip
+        model = make(config)
+        texts = numbers(1, 12, 29)
+        found = read(packed(model), texts, alone(1))
+        torch.testing.assert_close(found, model(torch.tensor(texts)), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+@pytest.mark.parametrize("quantise", [False, True])
+@pytest.mark.parametrize("name", ["llama", "gpt1", "odd in all", "wider than a line"])
+def test_a_row_is_the_same_in_every_bit_whatever_stands_beside_it(name: str, quantise: bool, workers: int) -> None:
+    model = make((CONFIGS | ODD)[name])
+    network = packed(model, quantise=quantise, workers=workers)
+    texts = numbers(16, 6, model.config.vocabulary_size)
+    random = torch.Generator().manual_seed(0)
+
+    def in_parts_of(size: int) -> Callable[[int], Sequence[Sequence[int]]]:
+        def steps(place: int) -> Sequence[Sequence[int]]:
+            return [part.tolist() for part in torch.randperm(16, generator=random).split(size)]
+
+        return steps
+
+    expected = read(packed(model, quantise=quantise), texts, alone(16))
+    for size in (1, 2, 3, 7, 16):
+        assert torch.equal(read(network, texts, in_parts_of(size)), expected)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_consecutive_tokens_in_one_step_are_the_same_as_one_by_one(workers: int) -> None:
+    model = make(llama(61, 300, layers=2, width=32, heads=4, kv_heads=2))
+    network = packed(model, quantise=True, workers=workers)
+    text, cache, pages = numbers(1, 300, 61)[0], cache_for(model.config), pages_of(model.config, 0)
+    expected = read(network, [text], alone(1))[0]
+    found, place = [], 0
+    for size in [1, 2, 3, 4, 5, 6, 16, 90, 1, 1, 3, 120, 4, 4, 4, 36]:
+        places = range(place, place + size)
+        rows = network.decode(text[place : place + size], places, [pages] * size, cache.pages, range(size))
+        found.append(rows.clone())
+        place += size
+    assert place == 300
+    assert torch.equal(torch.cat(found), expected)
+
+
+def test_only_the_wanted_rows_have_logits() -> None:
+    model = make(CONFIGS["qwen2"])
+    network, cache = packed(model, workers=2), cache_for(model.config)
+    tokens, pages = numbers(1, 7, 61)[0], [pages_of(model.config, row) for row in range(7)]
+    every = network.decode(tokens, [0] * 7, pages, cache.pages, range(7)).clone()
+    some = network.decode(tokens, [0] * 7, pages, cache.pages, [1, 2, 5])
+    assert torch.equal(some, every[[1, 2, 5]])
+    assert network.decode(tokens, [0] * 7, pages, cache.pages, []).shape == (0, 61)
+
+
+@torch.no_grad()
+def test_what_stands_in_unused_memory_does_not_matter() -> None:
+    """Pages that other texts have left, and lines after the last token, may hold anything."""
+    model = make(replace(CONFIGS["qwen2 with a window"], window=None))
+    config: TransformerConfig = model.config
+    network, cache = packed(model, workers=2), cache_for(model.config)
+    cache.pages[..., : config.head_width] = torch.nan
+    [text], pages = numbers(1, 20, 61), pages_of(config, 3)
+    rows = [network.decode([token], [n], [pages], cache.pages, [0])[0].clone() for n, token in enumerate(text)]
+    torch.testing.assert_close(torch.stack(rows), model(torch.tensor([text]))[0], atol=1e-4, rtol=1e-5)
+
+
+def test_no_number_in_one_row_stays_there() -> None:
+    model = make(CONFIGS["mistral"])
+    with torch.no_grad():
+        model.embedding.weight[5] = torch.nan  # which is not the head's here
+    network, cache = packed(model, workers=2), cache_for(model.config)
+    pages = [pages_of(model.config, row) for row in range(3)]
+    for place in range(3):
+        logits = network.decode([1, 5, 2], [place] * 3, pages, cache.pages, range(3))
+        assert logits.isnan().any(1).tolist() == [False, True, False]
+        assert logits[1].isnan().all()

@@ -1,0 +1,210 @@
+"""`genaisys finetune`: from a recipe to an adapter and a model."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_chat
+import torch
+import yaml
+from peft import PeftModel
+from tiny_chat import messages, write_lines
+from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
+
+from genaisys.cli import app
+from genaisys.models.text_classifier import TextClassifier
+from genaisys.models.transformer import TransformerLM
+from genaisys.training.fields import RecipeWrong
+from genaisys.training.finetuning.examples import ExamplesBroken, conversation, preference, read_examples
+from genaisys.training.finetuning.recipes import open_fine_tuning
+from genaisys.training.loop import RunDiffers
+from genaisys.training.metrics import read_metrics
+from genaisys.training.recipes import SHIPPED
+from genaisys.training.settings import SettingsWrong
+
+CHATS = [messages(turns) for turns in (["hi", "ho"], ["a", "bcd", "e", "f"], ["what", "no"], ["x", "yz"], ["by", "so"])]
+PAIRS = [{"prompt": f"{n} ", "chosen": "short", "rejected": "rather longer"} for n in range(5)]
+TEXTS = [{"text": f"{n} is {label}", "label": label} for n, label in enumerate(["odd", "even"] * 5)]
+TRAINING = {"steps": 4, "batch_size": 2, "learning_rate": 0.01, "evaluate_every": 2}
+
+
+def recipe(folder: Path, kind: str, lines: list[Any], /, **changes: Any) -> str:
+    """A recipe, its data and its base; gives the file's name."""
+    tiny_chat.model().save_pretrained(folder / "base")
+    write_lines(folder / "data.jsonl", lines)
+    content = {"kind": kind, "model": str(folder / "base"), "training": TRAINING, "lora": {"rank": 2}}
+    content["data"] = {"files": ["data.jsonl"], "held_out": 0.2, "max_length": 60}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(content | changes))
+    return str(folder / "mine.yaml")
+
+
+@torch.no_grad()
+def logits(model: Any, tokens: torch.Tensor) -> torch.Tensor:
+    found = model.eval()(tokens)
+    return found if isinstance(found, torch.Tensor) else found.logits
+
+
+def test_conversations(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    report = open_fine_tuning(recipe(tmp_path, "conversations", CHATS)).run(output)
+    assert (report["conversations"], report["held_out_conversations"], report["steps"]) == (4, 1, 4)
+    assert 0 < report["trained_share"] == report["trained_weights"] / report["weights"] < 0.1
+    assert report["held_out_loss"] < report["held_out_loss_before"]
+    tokens = torch.tensor([[1, 40, 50, 60, 70, 2, 80]])
+    merged = logits(TransformerLM.from_pretrained(output / "model"), tokens)
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    torch.testing.assert_close(logits(PeftModel.from_pretrained(base, output / "adapter"), tokens), merged)
+    assert sorted(json.loads((output / "adapter" / "adapter_config.json").read_text())["target_modules"]) == [
+        "k_proj", "o_proj", "q_proj", "v_proj",
+    ]  # fmt: skip
+    assert (output / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert [record["step"] for record in read_metrics(output / "metrics.jsonl") if "held_out" not in record] == [
+        1,
+        2,
+        3,
+        4,
+    ]
+
+
+def test_all_weights(tmp_path: Path) -> None:
+    report = open_fine_tuning(recipe(tmp_path, "conversations", CHATS, lora=None)).run(tmp_path / "out")
+    assert report["trained_share"] == 1
+    assert not (tmp_path / "out" / "adapter").exists()
+    trained = TransformerLM.from_pretrained(tmp_path / "out" / "model")
+    assert not torch.equal(trained.embedding.weight, tiny_chat.model().embedding.weight)
+
+
+def test_added_tokens(tmp_path: Path) -> None:
+    lines = [messages(["hi", "<json>1"])] * 5
+    for lora in (None, {"rank": 2}):
+        output = tmp_path / f"{lora}"
+        file = recipe(tmp_path, "conversations", lines, added_tokens=["<json>"], lora=lora)
+        report = open_fine_tuning(file).run(output)
+        assert report["held_out_loss"] < report["held_out_loss_before"]
+        model = TransformerLM.from_pretrained(output / "model")
+        assert model.tokenizer is not None
+        assert len(model.tokenizer.encode("<json>")) == 1
+        assert model.config.vocabulary_size == tiny_chat.model().config.vocabulary_size + 1
+
+
+def test_preferences(tmp_path: Path) -> None:
+    report = open_fine_tuning(recipe(tmp_path, "preferences", PAIRS)).run(tmp_path / "out")
+    assert math.isclose(report["held_out_loss_before"], math.log(2), rel_tol=1e-6)
+    assert report["held_out_loss"] < math.log(2)
+    assert report["held_out_accuracy"] == 1
+    assert report["held_out_margin"] > 0 == report["held_out_margin_before"]
+
+
+def test_labels(tmp_path: Path) -> None:
+    report = open_fine_tuning(recipe(tmp_path, "labels", TEXTS)).run(tmp_path / "out")
+    assert math.isclose(report["held_out_loss_before"], math.log(2), rel_tol=1e-6)
+    assert (report["classes"], report["texts"], report["held_out_texts"]) == (2, 8, 2)
+    assert 0 <= report["held_out_accuracy"] <= 1
+    assert TextClassifier.from_pretrained(tmp_path / "out" / "model").labels == ("even", "odd")
+
+
+def test_a_training_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Four steps, or two and then two more from the checkpoint: the same adapter, bit for bit."""
+    file = recipe(tmp_path, "conversations", CHATS)
+    whole = open_fine_tuning(file).run(tmp_path / "whole")
+    open_fine_tuning(file).run(tmp_path / "parts")
+    for step in (tmp_path / "parts" / "checkpoints").glob("step-*4"):
+        for part in step.iterdir():
+            part.unlink()
+        step.rmdir()
+    again = open_fine_tuning(file).run(tmp_path / "parts")
+    assert {**again, "output": ""} == {**whole, "output": ""}
+    adapters = [(tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert adapters[0] == adapters[1]
+
+
+def test_other_data_is_another_training(tmp_path: Path) -> None:
+    file = recipe(tmp_path, "conversations", CHATS)
+    open_fine_tuning(file).run(tmp_path / "out")
+    write_lines(tmp_path / "data.jsonl", [messages(["hi", "hu"]), *CHATS[1:]])
+    with pytest.raises(RunDiffers, match="data"):
+        open_fine_tuning(file).run(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"kind": "conversation"}, "did you mean conversations?"),
+        ({"lorra": {}}, "nothing is called lorra: did you mean lora?"),
+        ({"lora": {"rnak": 8}}, "nothing is called lora.rnak: did you mean rank?"),
+        ({"lora": {"targets": ["qeury"]}}, "they may be query"),
+        ({"data": {"files": []}}, "data.files"),
+        ({"data": {"files": ["a.jsonl"], "held_out": 1}}, "data.held_out"),
+        ({"data": {"files": ["a.jsonl"], "max_length": 1}}, "data.max_length"),
+        ({"kind": "preferences", "lora": None}, "preferences need lora"),
+        ({"kind": "preferences", "beta": 0}, "beta is 0"),
+    ],
+)
+def test_recipes_that_cannot_be_followed(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
+    file = recipe(tmp_path, "conversations", CHATS, **changes)
+    with pytest.raises((RecipeWrong, SettingsWrong)) as error:
+        open_fine_tuning(file)
+    assert reason in str(error.value)
+
+
+def test_broken_lines_stop_it_before_it_begins(tmp_path: Path) -> None:
+    file = recipe(tmp_path, "conversations", [*CHATS, {"messages": []}])
+    with pytest.raises(ExamplesBroken, match="line 6 "):
+        open_fine_tuning(file).run(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_that_is_too_little_or_too_long(tmp_path: Path) -> None:
+    with pytest.raises(RecipeWrong, match="too few"):
+        open_fine_tuning(recipe(tmp_path, "conversations", CHATS[:1])).run(tmp_path / "out")
+    data = {"files": ["data.jsonl"], "max_length": 5}
+    with pytest.raises(RecipeWrong, match=r"raise data\.max_length"):
+        open_fine_tuning(recipe(tmp_path, "conversations", CHATS * 2, data=data)).run(tmp_path / "out")
+    with pytest.raises(RecipeWrong, match="nothing to learn"):
+        open_fine_tuning(recipe(tmp_path, "labels", TEXTS[:1] * 10)).run(tmp_path / "out")
+
+
+def test_the_command(tmp_path: Path) -> None:
+    file = recipe(
+        tmp_path, "conversations", [*CHATS, messages(["hi", "ho" * 100]), messages(["hi", "h" * 50, "a", "b"])]
+    )
+    command = ["finetune", file, "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*command, "--json"])
+    assert done.exit_code == 0
+    report = json.loads(done.stdout)
+    assert (report["skipped"], report["shortened"], report["steps"]) == (1, 1, 4)
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 0
+    assert "trained share" in again.stdout
+    (tmp_path / "data.jsonl").write_text("{\n")
+    broken = CliRunner().invoke(app, command)
+    assert broken.exit_code == 1
+    assert "line 1 is not JSON" in broken.stderr.replace("\n", " ")
+
+
+# -- what is shipped
+
+
+@pytest.mark.parametrize("name", ["json-answers", "short-answers"])
+def test_shipped_recipes_are_right(name: str) -> None:
+    assert open_fine_tuning(name).name == name
+
+
+def test_the_shipped_data_keep_their_format() -> None:
+    chats = read_examples(SHIPPED / "json-answers.jsonl", conversation)
+    pairs = read_examples(SHIPPED / "short-answers.jsonl", preference)
+    assert (len(chats), len(pairs)) == (110, 100)
+    answers = [m["content"] for chat in chats for m in chat.messages if m["role"] == "assistant"]  # type: ignore[union-attr]
+    short, long = (
+        [it.messages[-1]["content"] for it in side]
+        for side in zip(*((p.chosen, p.rejected) for p in pairs), strict=True)
+    )  # type: ignore[union-attr]
+    for text in (*answers, *short, *long):
+        answer = json.loads(text)
+        assert list(answer) == ["answer", "topic"]
+        assert all(isinstance(value, str) and value for value in answer.values())
+    for one, other in zip(short, long, strict=True):
+        assert len(json.loads(one)["answer"]) < len(json.loads(other)["answer"])
