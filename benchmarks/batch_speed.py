@@ -8,6 +8,7 @@ published file of 4 bits) has sixteen slots and is asked by sixteen threads; tra
 turns in one process. Takes about four minutes on two quiet cores. Needs the extra ``bench``.
 """
 
+# isort: split
 import argparse
 import time
 from collections.abc import Callable

@@ -9,6 +9,7 @@ number is the median of the rounds (least to most), a ratio that of the ratios i
 bound that memory sets is reached. Takes about four minutes on two quiet cores. Needs the extra ``bench``.
 """
 
+# isort: split
 import argparse
 import time
 from collections.abc import Callable, Sequence

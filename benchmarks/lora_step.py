@@ -3,9 +3,9 @@
     python benchmarks/lora_step.py
 
 SmolLM2-135M-Instruct in float32, rank 8 on all matrices of attention, AdamW, eight conversations of the recipe
-json-answers (some 600 tokens, half of them learned). Theirs are padded to the longest, as their
-collators do; ours share rows. Each runs in a process of its own, and they take their steps in turns. Peak memory is that of the whole process, its libraries
-included. Takes about five minutes on two quiet cores.
+json-answers (some 600 tokens, half of them learned). Theirs are padded to the longest, as their collators do; ours
+share rows. Each side runs in a process of its own, and they take their steps in turns. Peak memory is that of the whole
+process, its libraries included. Takes about five minutes on two quiet cores.
 """
 
 import multiprocessing
@@ -46,9 +46,8 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- |")
     for name, times in seconds.items():
         spread = f"{median(times):.2f} ({min(times):.2f} to {max(times):.2f})"
-        print(
-            f"| {name} | {spread} | {peaks[name]:.0f} | {shapes[name][0]} x {shapes[name][1]} | {losses[name][0]:.4f}, {losses[name][-1]:.4f} |"
-        )
+        size, ends_of_loss = " x ".join(map(str, shapes[name])), f"{losses[name][0]:.4f}, {losses[name][-1]:.4f}"
+        print(f"| {name} | {spread} | {peaks[name]:.0f} | {size} | {ends_of_loss} |")
     (their_time, our_time), (their_peak, our_peak) = map(median, seconds.values()), peaks.values()
     print(f"| ratio | {their_time / our_time:.2f} times as fast | {our_peak / their_peak:.2f} of the memory | | |")
 

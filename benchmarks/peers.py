@@ -4,6 +4,7 @@ All read the same token ids, take the likeliest token each time, say exactly as 
 would end a text ends nothing) and have two threads. Every peer has the settings in which it is quickest here.
 """
 
+# isort: split
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -9,6 +9,7 @@ where there is nothing to quote. Ours with and without guesses, and transformers
 cores.
 """
 
+# isort: split
 import argparse
 import time
 from collections.abc import Callable, Sequence

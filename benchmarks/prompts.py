@@ -23,7 +23,7 @@ def passages(tokenizer: Tokenizer, lengths: Sequence[int], seed: int = 0) -> Ite
 
 
 def questions(tokenizer: Tokenizer, request: str, length: int, seed: int = 0) -> Iterator[list[int]]:
-    """Chats of about ``length`` tokens: paragraphs, the question's own among them, and the question; 0 for that alone."""
+    """Chats of about ``length`` tokens: paragraphs, its own among them, and the question; 0 for its own alone."""
     paragraphs, asked = squad.load()
     sizes = [len(tokenizer.encode(paragraph.text)) + 1 for paragraph in paragraphs]
     random = np.random.default_rng(seed)

@@ -9,8 +9,10 @@ costs nothing (``benchmarks/retrieval_quality.py``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from genaisys import hub
 from genaisys.errors import GenaisysError
@@ -69,12 +71,19 @@ class TextEncoder:
     """
 
     def __init__(self, model: SentenceTransformer, name: str) -> None:
+        import torch
         from tokenizers import Tokenizer
+
+        from genaisys import encoder_attention
 
         self.name = name
         self.dimension = int(model.get_embedding_dimension() or 0)
         self.max_tokens = int(model.max_seq_length or 512)
         self._model = model.eval().requires_grad_(False)
+        # In float32, products are MKL's, and its number of threads is one for the whole process.
+        self._core_per_batch = model.dtype == torch.bfloat16 and model.device.type == "cpu"
+        if self._core_per_batch:
+            encoder_attention.take_over(cast(Any, model[0].model))
         # A tokenizer of our own whose settings never change, so that several threads can use it at once.
         self._tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
         self._tokenizer.no_padding()
@@ -109,8 +118,7 @@ class TextEncoder:
         texts = [_readable(prompt + text) for text in raw_inputs]
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch(texts)]
         vectors = torch.empty(len(ids), self.dimension)
-        for batch in _batches([len(tokens) for tokens in ids]):
-            pooled, _ = self._forward([ids[i] for i in batch])
+        for batch, pooled, _ in self._forward_all(ids):
             vectors[batch] = pooled  # [b, D]
         return torch.nn.functional.normalize(vectors, dim=-1)
 
@@ -145,8 +153,7 @@ class TextEncoder:
         windows = [(i, window) for i, first in enumerate(encodings) for window in (first, *first.overflowing)]
         passage_sums = torch.zeros(len(passages), self.dimension)
         sentence_sums = [torch.zeros(len(of_passage), self.dimension) for of_passage in spans]
-        for batch in _batches([len(window.ids) for _, window in windows]):
-            pooled, tokens = self._forward([windows[j][1].ids for j in batch])
+        for batch, pooled, tokens in self._forward_all([window.ids for _, window in windows]):
             for row, j in enumerate(batch):
                 passage, window = windows[j]
                 passage_sums[passage] += len(window.ids) * pooled[row]
@@ -159,6 +166,26 @@ class TextEncoder:
             torch.nn.functional.normalize(passage_sums, dim=-1),
             [torch.nn.functional.normalize(sums, dim=-1) for sums in sentence_sums],
         )
+
+    def _forward_all(self, ids: Sequence[list[int]]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Batches of indices into ``ids``, which are token sequences, with what :meth:`_forward` makes of each."""
+        import torch
+
+        def forward(batch: list[int]) -> tuple[list[int], Tensor, Tensor]:
+            return batch, *self._forward([ids[i] for i in batch])
+
+        batches = list(_batches([len(tokens) for tokens in ids]))
+        cores = torch.get_num_threads()
+        if not self._core_per_batch or cores == 1 or len(batches) < cores:
+            yield from map(forward, batches)
+            return
+        # A batch for each core goes faster than a batch on all cores, where each step waits for the slowest of them:
+        # a little on an idle machine, several times on a busy one.
+        threads = ThreadPoolExecutor(cores, "encoder", initializer=_compute_alone)
+        try:
+            yield from threads.map(forward, batches)
+        finally:  # also when Ctrl-C arrives
+            threads.shutdown(cancel_futures=True)
 
     def _forward(self, ids: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Pooled vectors [B, D] and token vectors [B, T, D] of token sequences, float32 on the CPU."""
@@ -175,6 +202,18 @@ class TextEncoder:
             for module in list(self._model)[1:]:
                 features = module(features)
         return features["sentence_embedding"].float().cpu(), features["token_embeddings"].cpu()
+
+
+def _compute_alone() -> None:
+    """Let this thread compute on one core."""
+    import torch
+
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    # New threads begin with what was last set in any; so another one sets it back for them.
+    other = Thread(target=torch.set_num_threads, args=(cores,))
+    other.start()
+    other.join()
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -205,5 +244,7 @@ def _dtype() -> Any:
     import torch
 
     cpu = torch.cpu.get_capabilities()
-    native = any(cpu.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
+    native = torch.backends.mkldnn.is_available() and any(
+        cpu.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16")
+    )
     return torch.bfloat16 if native or torch.cuda.is_available() else torch.float32

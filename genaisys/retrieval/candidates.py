@@ -32,7 +32,7 @@ _SEGMENT_FIELDS = ("ids", "lengths", "terms", "starts", "rows", "counts")
 
 
 class CandidateSearch:
-    """Follows a store, and names candidates for a query. Safe to share between threads: the store's view is its lock."""
+    """Follows a store, and names candidates for a query. Threads may share it: the store's view is its lock."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from types import NoneType, UnionType
@@ -91,10 +93,10 @@ def typed(value: Any, kind: Any, where: str) -> Any:
 
 def _plain(value: Any, kind: type, where: str) -> Any:
     if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML reads 1e-3 as text
-        except (ValueError, OverflowError):
-            pass
+        with suppress(ValueError, OverflowError):
+            value = float(value)  # YAML reads 1e-3 as text
+    if type(value) is float and not math.isfinite(value):
+        raise RecipeWrong(f"{where} is {value}: it must be a finite number")
     if type(value) is not kind:
         raise RecipeWrong(f"{where} must be {_NAMES[kind]}, and is {_shown(value)}")
     return value

@@ -24,6 +24,7 @@ from genaisys.training.texts import TextData, training_and_held_out
 
 _PARTS = ("data", "tokenizer", "model", "training")
 _COMPUTED = ("vocabulary_size", "bos", "pad", "mask", "ends", "impossible")  # they come from the tokenizer
+_OF_CHECKPOINTS = ("rotary_scaling",)  # it stretches what was trained before
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class LanguageModelTraining:
         preset = model.pop("preset", None)
         chosen(preset, PRESETS, "model.preset")
         types = get_type_hints(TransformerConfig)
-        known = [field.name for field in fields(TransformerConfig) if field.name not in _COMPUTED]
+        known = [field.name for field in fields(TransformerConfig) if field.name not in (*_COMPUTED, *_OF_CHECKPOINTS)]
         require_known(model, known, "model")
         if "context_length" not in model:
             raise RecipeWrong("the recipe lacks model.context_length")

@@ -57,7 +57,7 @@ class TrainingInterrupted(GenaisysError):
 
 
 class RunDiffers(GenaisysError):
-    """The folder holds another training, or one that is running."""
+    """The folder holds another training, one that is running, or files of somebody else."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def train(
         on_record: is given every line of ``metrics.jsonl`` as it is written.
 
     Raises:
-        RunDiffers: ``folder`` holds another training, or one that is running.
+        RunDiffers: ``folder`` holds another training, one that is running, or files that are no training's.
         SettingsWrong: there are no examples, or fewer in a batch than there are processes.
         TrainingDiverged: a loss is not finite.
         TrainingInterrupted: by Ctrl-C or SIGTERM, after a checkpoint was written.
@@ -273,6 +273,7 @@ class _Training:
         progress, at_once = self.progress, self.settings.micro_batch_size or self.settings.batch_size
         with self.ema.applied() if self.ema else nullcontext(), _arithmetic(self.settings, self.processes.device):
             measured = evaluate(self.model, self.held_out, self.evaluation, batch_size=at_once)
+        self._require_finite("held-out loss", measured["loss"], progress.step)
         progress.evaluations_since_best += 1
         if measured["loss"] < progress.best_loss:
             progress.best_step, progress.best, progress.evaluations_since_best = progress.step, measured, 0
@@ -359,6 +360,7 @@ def _claimed(folder: Path, run: Mapping[str, Any], main: bool) -> Iterator[None]
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
+    _require_own_folder(folder)
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -369,6 +371,13 @@ def _claimed(folder: Path, run: Mapping[str, Any], main: bool) -> Iterator[None]
         yield
     finally:
         lock.release()
+
+
+def _require_own_folder(folder: Path) -> None:
+    """Only a training's own files are ever overwritten: its caller writes README.md and the like beside them."""
+    names = sorted({path.name for path in folder.iterdir()} - {".lock", "run.new"})
+    if names and "run.json" not in names:
+        raise RunDiffers(f"{folder} holds {names[0]}, which no training has written: give a new or an empty folder")
 
 
 def _require_same_run(folder: Path, run: dict[str, Any]) -> None:

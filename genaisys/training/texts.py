@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,7 @@ import torch
 from genaisys.training.fields import RecipeWrong, chosen
 from genaisys.training.headlines import headlines
 
+_SUFFIXES = (".txt", ".md")  # of what is read out of a folder
 _LARGEST = 1 << 28  # bytes of one file: all of it is held in memory as tokens
 
 
@@ -39,6 +40,7 @@ class TextData:
     """Which texts: a named data set, or files.
 
     Attributes:
+        files: text files, and folders, of which every ``.txt`` and ``.md`` inside is one.
         document: of files: each ``line`` is a text, cut to the context; or the whole ``file`` is, in rows as long as
             the context.
         held_out: the share that is not learned from: of the texts, drawn by ``seed``; of whole files, the end of each.
@@ -79,7 +81,7 @@ def training_and_held_out(data: TextData, folder: Path) -> tuple[list[str], list
         DownloadFailed: the data set cannot be had.
     """
     if data.packed:
-        texts = [_read(folder / file) for file in data.files]
+        texts = _read_all(data.files, folder)
         cuts = [round(len(text) * (1 - data.held_out)) for text in texts]
         learned = [text[:cut] for text, cut in zip(texts, cuts, strict=True) if cut]
         held_out = [text[cut:] for text, cut in zip(texts, cuts, strict=True) if cut < len(text)]
@@ -87,7 +89,7 @@ def training_and_held_out(data: TextData, folder: Path) -> tuple[list[str], list
         if data.name is not None:
             texts = chosen(data.name, DATASETS, "data.name").load()
         else:
-            lines = [line.strip() for file in data.files for line in _read(folder / file).splitlines()]
+            lines = [line.strip() for text in _read_all(data.files, folder) for line in text.splitlines()]
             texts = [line for line in dict.fromkeys(lines) if line]  # what is held out is nowhere else
         order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(data.seed)).tolist()
         cut = round(len(texts) * data.held_out)
@@ -95,6 +97,17 @@ def training_and_held_out(data: TextData, folder: Path) -> tuple[list[str], list
     if not learned or not held_out:
         raise RecipeWrong("there is too little text to learn from some and hold out some")
     return learned, held_out
+
+
+def _read_all(names: Sequence[str], folder: Path) -> list[str]:
+    texts = []
+    for name in names:
+        path = folder / Path(name).expanduser()
+        inside = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+        if path.is_dir() and not inside:
+            raise RecipeWrong(f"{path} holds no {' or '.join(_SUFFIXES)} files")
+        texts += [_read(file) for file in (inside if path.is_dir() else [path])]
+    return texts
 
 
 def _read(file: Path) -> str:

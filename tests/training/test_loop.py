@@ -176,6 +176,15 @@ def test_a_gradient_that_is_not_finite_stops(tmp_path: Path) -> None:
         train(Line(), TensorExamples(torch.ones(8, 1)), None, SETTINGS, tmp_path, objective=root)
 
 
+def test_a_held_out_loss_that_is_not_finite_stops(tmp_path: Path) -> None:
+    def breaks(model: Line, x: Tensor) -> Sums:
+        return Sums(torch.tensor(math.nan), len(x))
+
+    data = TensorExamples(torch.ones(8, 1))
+    with pytest.raises(TrainingDiverged, match="held-out loss is not finite at step 5"):
+        train(Line(), data, data, SETTINGS, tmp_path, objective=squares, evaluation=breaks)
+
+
 def test_another_training_in_the_folder_is_refused(tmp_path: Path) -> None:
     data = TensorExamples(torch.ones(8, 1))
     train(Line(), data, None, SETTINGS, tmp_path, objective=squares)

@@ -146,6 +146,9 @@ def test_what_is_held_out_is_learned_nowhere(tmp_path: Path) -> None:
         ("training.steps", -1, "steps is -1"),
         ("training.precision", "half", "training.precision is 'half': it may be float32, bfloat16"),
         ("training.betas", [0.9], "training.betas must be a list of 2"),
+        ("training.weight_decay", math.nan, "training.weight_decay is nan: it must be a finite number"),
+        ("model.causal_weight", "inf", "model.causal_weight is inf"),
+        ("model.rotary_scaling", {"factor": 2.0}, "nothing is called model.rotary_scaling"),
         ("training.learning_rate", "fast", "training.learning_rate must be a number, and is 'fast'"),
     ],
 )
@@ -190,3 +193,26 @@ def test_teenygpt_is_the_books() -> None:
     assert (config.layers, config.heads, config.width, config.hidden) == (4, 8, 32, 4096)
     weights = sum(weight.numel() for weight in TransformerLM(config).blocks.parameters())
     assert weights == 4 * 270_624
+
+
+def test_a_folder_of_texts_is_learned_from(tmp_path: Path) -> None:
+    texts = tmp_path / "texts"
+    (texts / "deep").mkdir(parents=True)
+    (texts / "a.txt").write_text("\n".join(LINES[:15]))
+    (texts / "deep" / "b.md").write_text("\n".join(LINES[15:]))
+    (texts / "picture.png").write_bytes(b"\x89")
+    learned, held = training_and_held_out(TextData(files=("texts",), document="line"), tmp_path)
+    assert sorted(learned + held) == sorted(LINES)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecipeWrong, match=r"empty holds no \.txt or \.md files"):
+        training_and_held_out(TextData(files=("empty",)), tmp_path)
+
+
+def test_files_of_somebody_else_are_never_overwritten(tmp_path: Path) -> None:
+    output = tmp_path / "project"
+    output.mkdir()
+    (output / "README.md").write_text("mine")
+    with pytest.raises(RunDiffers, match=r"project holds README\.md, which no training has written"):
+        open_recipe(written(tmp_path)).run(output)
+    assert [path.name for path in output.iterdir()] == ["README.md"]
+    assert (output / "README.md").read_text() == "mine"

@@ -401,7 +401,9 @@ class Engine:
         vocabulary = self.model.config.vocabulary_size
         if tokens and not 0 <= min(tokens) <= max(tokens) < vocabulary:
             unknown = next(token for token in tokens if not 0 <= token < vocabulary)
-            raise UnknownToken(f"the model has {vocabulary} tokens and none with the id {unknown}: use its own tokenizer")
+            raise UnknownToken(
+                f"the model has {vocabulary} tokens and none with the id {unknown}: use its own tokenizer"
+            )
 
 
 def _passes(continuations: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:

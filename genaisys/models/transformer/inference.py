@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -235,7 +236,9 @@ class _Crew:
         self._scratch: Scratch | None = None
         self._passed = 0
         self._asked: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
-        self._answered: SimpleQueue[object] = SimpleQueue()
+        self._answered: SimpleQueue[None] = SimpleQueue()
+        self._done: object = None  # the ticket of the last step
+        self._error: Exception | None = None
         self._steps: list[SimpleQueue[tuple[Any, ...] | None]] = [SimpleQueue() for _ in range(workers - 1)]
         self._threads = [threading.Thread(target=self._lead, daemon=True)]
         for worker, steps in enumerate(self._steps, start=1):
@@ -245,22 +248,24 @@ class _Crew:
 
     def run(self, *step: Any) -> None:
         """Run a step to its end, whatever strikes in between."""
-        ticket, interruption = object(), None
-        self._asked.put((ticket, step))
+        ticket, asked = object(), False
+        interruption: BaseException | None = None
         while True:
             try:
-                if self._answered.get() is ticket:
-                    break
+                if not asked:
+                    self._asked.put((ticket, step))
+                    asked = True
+                while self._done is not ticket:  # an answer may be lost to Ctrl-C that strikes as it is received
+                    self._answered.get()
+                break
             except BaseException as error:
                 interruption = error
-        if interruption is not None:
-            raise interruption
+        if failure := interruption or self._error:
+            raise failure
 
     def dismiss(self) -> None:
         """End the threads, which hold the network, when it is no longer needed, or the interpreter ends."""
         self._asked.put(None)
-        for steps in self._steps:
-            steps.put(None)
         for thread in self._threads:
             if thread is not threading.current_thread():  # where garbage may be collected as well
                 thread.join()
@@ -268,25 +273,35 @@ class _Crew:
     def _lead(self) -> None:
         while asked := self._asked.get():
             ticket, (tokens, *rest) = asked
-            if self._scratch is None or len(self._scratch.stream) < len(tokens):
-                self._scratch = scratch_for(self._config, self._network, len(tokens), self._workers)
-                self._passed = 0
-            step = (self._workers, self._passed, self._network, self._scratch, tokens, *rest)
-            for steps in self._steps:
-                steps.put(step)
-            self._passed = decode(0, *step)
-            self._answered.put(ticket)
+            self._error = None
+            try:
+                if self._scratch is None or len(self._scratch.stream) < len(tokens):
+                    self._scratch = scratch_for(self._config, self._network, len(tokens), self._workers)
+                    self._passed = 0
+                step = (self._workers, self._passed, self._network, self._scratch, tokens, *rest)
+                for steps in self._steps:
+                    steps.put(step)
+                self._passed = decode(0, *step)
+            except Exception as error:  # no memory, or no compiler: before a worker has begun
+                self._error = error
+            self._done = ticket
+            self._answered.put(None)
+        for steps in self._steps:  # here, so that no step is half begun
+            steps.put(None)
 
     def _follow(self, worker: int, steps: SimpleQueue[tuple[Any, ...] | None]) -> None:
         while step := steps.get():
-            decode(worker, *step)
+            with suppress(Exception):  # the leader has the same, and tells
+                decode(worker, *step)
 
 
 def _linear(linear: Linear, layer: int, x: Tensor, outputs: int) -> Tensor:
     """[T, inputs] -> [T, outputs], in the type of ``x``"""
     weight = unpacked(linear, layer, x.dtype)[:outputs, : x.shape[1]]
     rows = len(x)
-    if rows % _FEWEST_ROWS:  # a product of few rows is added up in another order: with zeros below it is none
+    if (
+        rows < _FEWEST_ROWS or x.dtype == torch.float32
+    ):  # it may be added up in another order: with zeros below it is not
         x = F.pad(x, (0, 0, 0, -rows % _FEWEST_ROWS))
     if linear.weight.dtype == np.int8:
         weight *= torch.from_numpy(linear.scale[layer, :outputs]).to(x.dtype)[:, None]

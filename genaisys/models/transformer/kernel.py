@@ -38,7 +38,8 @@ Integers = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.int8] | Floats
 
 
-# Compiled once for a machine and kept beside the source. A change in simd.py alone does not renew it: touch this file.
+# Compiled once for a machine and kept beside the source, by this file's content. That of simd.py, which is compiled in,
+# therefore has to stand here (a test compares it): ec220828982ac712
 compiled = njit(nogil=True, error_model="numpy", cache=True)
 compiled_in_any_order = njit(nogil=True, error_model="numpy", cache=True, fastmath={"reassoc", "contract"})
 

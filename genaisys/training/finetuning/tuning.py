@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from accelerate import PartialState
-
 from genaisys.models.text_classifier import TextClassifier
 from genaisys.models.transformer import TransformerLM
 from genaisys.training.curves import draw_curves
@@ -19,6 +17,7 @@ from genaisys.training.finetuning.lora import lora_layers, merge, trained_weight
 from genaisys.training.loop import train
 from genaisys.training.metrics import Record, read_metrics
 from genaisys.training.objectives import Objective
+from genaisys.training.processes import training_processes
 from genaisys.training.settings import TrainingSettings
 
 
@@ -63,7 +62,7 @@ def tune(
     Args:
         base: the name of the model that this goes on from.
     """
-    processes = PartialState()
+    processes = training_processes()
     model, backbone = prepared.model.to(processes.device), prepared.backbone
     held_out = prepared.held_out if len(prepared.held_out) else None
     weights, trained = sum(weight.numel() for weight in model.parameters()), trained_weights(model)

@@ -82,8 +82,6 @@ def scripted(
 ) -> tuple[Engine, Scripted]:
     """An engine that says ``script`` after any prompt of that length, and then an end token, or ``otherwise``."""
     after = config.ends[0] if otherwise is None else otherwise
-    says = saying(
-        {prompt_length - 1 + n: token for n, token in enumerate(script)}, config.vocabulary_size, after
-    )
+    says = saying({prompt_length - 1 + n: token for n, token in enumerate(script)}, config.vocabulary_size, after)
     network = Scripted(config, says)
     return Engine(network, tokenizer, **settings), network  # type: ignore[arg-type]

@@ -3,13 +3,10 @@
 import gc
 import itertools
 import os
-import signal
 import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ from engines import Scripted, numbers, packed, saying, scripted
 from tiny_models import make, one_line
 from torch import Tensor
 
-from genaisys.models.transformer import TransformerConfig, llama
+from genaisys.models.transformer import llama
 from genaisys.models.transformer.cache import PAGE_SIZE, OutOfMemory
 from genaisys.models.transformer.engine import (
     Engine,
@@ -228,7 +225,9 @@ def test_ends(characters: Tokenizer) -> None:
     assert (done.text, len(done.tokens), done.finish, done.end_token) == ("one ", 4, "length", None)
 
 
-@pytest.mark.parametrize("prompt_length", [1, PAGE_SIZE - 1, PAGE_SIZE, PAGE_SIZE + 1, 2 * PAGE_SIZE - 2, 2 * PAGE_SIZE - 1])
+@pytest.mark.parametrize(
+    "prompt_length", [1, PAGE_SIZE - 1, PAGE_SIZE, PAGE_SIZE + 1, 2 * PAGE_SIZE - 2, 2 * PAGE_SIZE - 1]
+)
 def test_the_context_is_filled_to_its_last_place(characters: Tokenizer, prompt_length: int) -> None:
     config = llama(characters.vocabulary_size, 2 * PAGE_SIZE, layers=1, width=4, heads=1, ends=(2,))
     engine, network = scripted(characters, config, prompt_length, [], otherwise=10)
@@ -253,7 +252,11 @@ def test_no_tokens_are_no_work(characters: Tokenizer) -> None:
 def test_stop_texts_end_a_text_across_the_borders_of_tokens(characters: Tokenizer) -> None:
     config = llama(characters.vocabulary_size, 300, layers=1, width=4, heads=1, ends=(2,))
     script = characters.encode("Answer: 42\n\nUser: more")
-    for stop, text in ((("\n\nUser",), "Answer: 42"), (("never", "42"), "Answer: "), (("more!",), "Answer: 42\n\nUser: more")):
+    for stop, text in (
+        (("\n\nUser",), "Answer: 42"),
+        (("never", "42"), "Answer: "),
+        (("more!",), "Answer: 42\n\nUser: more"),
+    ):
         engine, _ = scripted(characters, config, 2, script)
         generation = engine.start([5, 5], Sampling(stop=stop))
         assert "".join(generation) == text
@@ -574,8 +577,7 @@ def test_no_number_fails_its_own_text_only(characters: Tokenizer) -> None:
     ill = engine.start([5] * 101, Sampling(max_new_tokens=20))
     pieces = []
     with pytest.raises(GenerationFailed, match="no number at token 5: ") as error:
-        for piece in ill:  # noqa: PERF402 (it raises in between)
-            pieces.append(piece)
+        pieces.extend(ill)
     one_line(error.value)
     assert len(pieces) == 4, "what came before is given"
     with pytest.raises(GenerationFailed):

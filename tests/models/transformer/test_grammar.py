@@ -118,7 +118,9 @@ def test_a_grammar_that_cannot_be_read_is_refused(engine: Engine, characters: To
     assert engine.start(characters.encode("x"), Sampling(max_new_tokens=2)).result().finish in ("end", "length")
 
 
-@pytest.mark.parametrize("schema", [{"type": "nothing"}, {"type": 5}, {"$ref": "#/nowhere"}, {"pattern": "["}, {"x": object()}])
+@pytest.mark.parametrize(
+    "schema", [{"type": "nothing"}, {"type": 5}, {"$ref": "#/nowhere"}, {"pattern": "["}, {"x": object()}]
+)
 def test_a_broken_schema_is_refused(engine: Engine, characters: Tokenizer, schema: dict[str, Any]) -> None:
     with pytest.raises(GrammarImpossible) as error:
         engine.start(characters.encode("x"), Sampling(grammar=json_schema(schema))).result()
@@ -128,7 +130,9 @@ def test_a_broken_schema_is_refused(engine: Engine, characters: Tokenizer, schem
 def test_a_grammar_that_no_text_follows(engine: Engine, characters: Tokenizer) -> None:
     """Here: a text of a character that none of the model's tokens can write."""
     with pytest.raises(GrammarImpossible) as error:
-        engine.start(characters.encode("x"), Sampling(grammar=json_schema({"allOf": [{"const": 1}, {"const": 2}]}))).result()
+        engine.start(
+            characters.encode("x"), Sampling(grammar=json_schema({"allOf": [{"const": 1}, {"const": 2}]}))
+        ).result()
     one_line(error.value)
 
 

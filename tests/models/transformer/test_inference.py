@@ -18,7 +18,18 @@ from genaisys.models.transformer.engine import Engine
 from genaisys.models.transformer.inference import PackedTransformer
 
 LONG = 3 * PAGE_SIZE
-LENGTHS = [1, 2, PAGE_SIZE - 1, PAGE_SIZE, PAGE_SIZE + 1, PAGE_SIZE + 2, 2 * PAGE_SIZE, 2 * PAGE_SIZE + 1, LONG - 1, LONG]
+LENGTHS = [
+    1,
+    2,
+    PAGE_SIZE - 1,
+    PAGE_SIZE,
+    PAGE_SIZE + 1,
+    PAGE_SIZE + 2,
+    2 * PAGE_SIZE,
+    2 * PAGE_SIZE + 1,
+    LONG - 1,
+    LONG,
+]
 NAMES = [
     "llama", "llama3", "llama with biases", "qwen2 with a window", "mistral with wide heads", "gpt2", "gpt1", "opt",
 ]  # fmt: skip
@@ -59,9 +70,7 @@ def test_reading_at_once_and_token_by_token_fill_the_pages_alike(name: str) -> N
     for place, token in enumerate(text):
         network.decode([token], [place], [pages], cache.pages, [])
     stepwise = cache.pages[pages].permute(1, 2, 3, 0, 4, 5).flatten(3, 4)[:, :, :, : len(text)]
-    torch.testing.assert_close(
-        held(network, text, []), stepwise[..., : model.config.head_width], atol=1e-4, rtol=1e-5
-    )
+    torch.testing.assert_close(held(network, text, []), stepwise[..., : model.config.head_width], atol=1e-4, rtol=1e-5)
     assert (cache.pages[..., model.config.head_width :] == 0).all(), "the kernel multiplies the padding too"
 
 
@@ -118,7 +127,7 @@ def test_a_prompt_leaves_other_pages_alone() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("name", NAMES)
 def test_int8_logits_are_close_to_those_of_floats(name: str) -> None:
-    """Rounding is 1/254 of a row's largest weight: a few hundredths of what logits differ by, in a net of two layers."""
+    """Rounding is 1/254 of a row's largest weight: some hundredths of what logits differ by, in two layers."""
     model = make(long(name))
     [text] = numbers(1, 60, 61)
     network, cache, pages = packed(model, quantise=True), cache_for(model.config), pages_of(model.config, 0)
@@ -174,7 +183,7 @@ def test_likelihoods_of_many_take_several_passes_and_are_the_same(monkeypatch: p
     model = make(long("llama"))
     engine = Engine(packed(model))
     [prompt] = numbers(1, 30, 61)
-    many = numbers(100, 11, 61, seed=5) + [[]] + numbers(3, 300, 61, seed=6)
+    many = [*numbers(100, 11, 61, seed=5), [], *numbers(3, 300, 61, seed=6)]
     passes = []
     score = PackedTransformer.log_likelihoods
 

@@ -1,9 +1,11 @@
 """The decoding kernel: its instructions against float64, its logits against the model's, and rows that stay alone."""
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from numba import njit
 from tiny_models import CONFIGS, make
 from torch import Tensor
 
-from genaisys.models.transformer import PRESETS, TransformerConfig, gpt, llama, teenygpt
+from genaisys.models.transformer import PRESETS, TransformerConfig, gpt, kernel, llama, teenygpt
 from genaisys.models.transformer.inference import PackedTransformer
 from genaisys.models.transformer.simd import (
     LINE,
@@ -123,16 +125,14 @@ def test_weighted_sums() -> None:
 def read(
     network: PackedTransformer, texts: Sequence[Sequence[int]], steps: Callable[[int], Sequence[Sequence[int]]]
 ) -> Tensor:
-    """The logits after every token of each text. ``steps(place)`` says which texts are decoded together. -> [B, T, V]"""
+    """The logits after every token; ``steps(place)`` says which texts are decoded together. -> [B, T, V]"""
     config, cache = network.config, cache_for(network.config)
     found = torch.zeros(len(texts), len(texts[0]), config.vocabulary_size)
     for place in range(len(texts[0])):
         for rows in steps(place):
             tokens = [texts[row][place] for row in rows]
             pages = [pages_of(config, row) for row in rows]
-            found[list(rows), place] = network.decode(
-                tokens, [place] * len(rows), pages, cache.pages, range(len(rows))
-            )
+            found[list(rows), place] = network.decode(tokens, [place] * len(rows), pages, cache.pages, range(len(rows)))
     return found
 
 
@@ -233,3 +233,9 @@ def test_no_number_in_one_row_stays_there() -> None:
         logits = network.decode([1, 5, 2], [place] * 3, pages, cache.pages, range(3))
         assert logits.isnan().any(1).tolist() == [False, True, False]
         assert logits[1].isnan().all()
+
+
+def test_a_change_of_the_instructions_compiles_the_kernel_anew() -> None:
+    """What is kept of it on the disk goes by the content of kernel.py alone, which therefore names that of simd.py."""
+    sources = {name: Path(kernel.__file__).with_name(name).read_bytes() for name in ("simd.py", "kernel.py")}
+    assert hashlib.sha256(sources["simd.py"]).hexdigest()[:16].encode() in sources["kernel.py"]

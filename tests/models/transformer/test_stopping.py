@@ -1,5 +1,7 @@
 """Stop texts, however the text was cut into pieces."""
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +22,7 @@ def first_stop(text: str, stops: list[str]) -> int | None:
 
 def in_pieces(text: str, cuts: list[int]) -> list[str]:
     borders = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
-    return [text[first:last] for first, last in zip(borders, borders[1:], strict=False)]
+    return [text[first:last] for first, last in pairwise(borders)]
 
 
 @settings(max_examples=500, derandomize=True, deadline=None)
