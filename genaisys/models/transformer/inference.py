@@ -266,8 +266,8 @@ class _Crew:
     def dismiss(self) -> None:
         """End the threads, which hold the network, when it is no longer needed, or the interpreter ends."""
         self._asked.put(None)
-        for thread in self._threads:
-            if thread is not threading.current_thread():  # where garbage may be collected as well
+        if threading.current_thread() not in self._threads:  # where garbage may be collected as well
+            for thread in self._threads:
                 thread.join()
 
     def _lead(self) -> None:

@@ -161,9 +161,10 @@ def _load_rows(
         elif name.endswith(_ROWS) and (theirs := name.removesuffix(f".{_ROWS}")) in ours:
             layer = theirs.rpartition(".")[2]
             numbers = indices.get(layer) if isinstance(indices, dict) else indices
-            rows[ours[theirs]] = _numbers(numbers, len(tensors[name]), folder), tensors.pop(name)
-    most = max([model.config.vocabulary_size, *(max(numbers) + 1 for numbers, _ in rows.values())])
-    resize_vocabulary(model, max([len(matrix) for matrix in whole.values()], default=most))
+            most = model.config.vocabulary_size + len(tensors[name])  # the new ones follow those that are known
+            rows[ours[theirs]] = _numbers(numbers, len(tensors[name]), most, folder), tensors.pop(name)
+    size = max([model.config.vocabulary_size, *(max(numbers) + 1 for numbers, _ in rows.values())])
+    resize_vocabulary(model, max([len(matrix) for matrix in whole.values()], default=size))
     weights = {"embedding": model.embedding.weight, "head": model.head.weight}
     for name, matrix in whole.items():
         _copy(matrix, weights[name], folder, name)
@@ -175,8 +176,8 @@ def _load_rows(
         weights[name][numbers] = values.to(weights[name].dtype)
 
 
-def _numbers(numbers: Any, count: int, folder: Path) -> list[int]:
-    valid = isinstance(numbers, list) and all(type(number) is int and 0 <= number < 1 << 24 for number in numbers)
+def _numbers(numbers: Any, count: int, most: int, folder: Path) -> list[int]:
+    valid = isinstance(numbers, list) and all(type(number) is int and 0 <= number < most for number in numbers)
     if not valid or len(numbers) != count:
         raise AdapterBroken(f"{folder / CONFIG} does not tell which tokens the rows in {WEIGHTS} belong to")
     return numbers

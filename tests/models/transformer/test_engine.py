@@ -155,7 +155,6 @@ def test_a_place_that_has_become_free_is_taken_at_once(characters: Tokenizer) ->
     lengths = [50, 1, 1, 2, 3, 40, 5, 1, 7, 2, 30, 1]
     done = engine.run([([5], Sampling(max_new_tokens=most)) for most in lengths])
     assert [len(each.tokens) for each in done] == lengths
-    assert [each.steps for each in done[1:-1]] <= lengths[1:-1]
     waiting, active, expected = list(lengths), [], []
     while waiting or active:
         while waiting and len(active) < 4:
@@ -234,7 +233,7 @@ def test_the_context_is_filled_to_its_last_place(characters: Tokenizer, prompt_l
     done = engine.start([10] * prompt_length, Sampling(max_new_tokens=10**9)).result()
     assert len(done.tokens) == 2 * PAGE_SIZE - prompt_length
     assert done.finish == "length"
-    assert max(map(max, network.steps)) <= 2 * PAGE_SIZE - 2, "the last token is not read any more"
+    assert max(map(max, network.steps)) <= 2 * PAGE_SIZE - 1, "also where guesses come after the last token"
     assert pages_in_use(engine) == 0
 
 
@@ -660,7 +659,6 @@ def test_pages_that_an_interruption_has_left_open_come_back(characters: Tokenize
     assert len(engine.start([5], Sampling()).result().tokens) == 2
     while engine.cache.open([7], 1) is not None:
         pass
-    engine.log_likelihoods.__func__  # noqa: B018 (the next one waits for room as well)
     assert len(engine.start([5], Sampling()).result().tokens) == 2
 
 
@@ -696,16 +694,16 @@ request = [5] * 300, Sampling(max_new_tokens=250, temperature=1.0, seed=1)
 expected = engine.start(*request).result().tokens
 random.seed(0)
 struck = 0
-for n in range(40):
-    timer = threading.Timer(random.uniform(0.0, 0.06), os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+for n in range(150):
+    timer = threading.Timer(random.uniform(0.0, 0.02), os.kill, (os.getpid(), signal.SIGINT))
     try:
+        timer.start()
         while True:
             engine.run([request, request])
     except KeyboardInterrupt:
         struck += 1
     timer.join()
-assert struck == 40, struck
+assert struck == 150, struck
 assert engine.start(*request).result().tokens == expected
 print("usable")
 """
@@ -719,10 +717,10 @@ def work():
     while True:
         engine.start([5] * 10, Sampling(max_new_tokens=500)).result()
 threading.Thread(target=work, daemon=True).start()
-time.sleep(0.3)
+time.sleep(0.2)
 print("over")
 """
-    for _ in range(3):
+    for _ in range(2):
         assert run(program, workers=2, timeout=60) == "over"
 
 

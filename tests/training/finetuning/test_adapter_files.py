@@ -185,6 +185,9 @@ def test_adapters_that_are_no_such_lora(base: Path, tmp_path: Path) -> None:
     refused(AdapterBroken, "another model", config, tensors | {name: torch.zeros(3, 2)})
     refused(AdapterBroken, "not a matrix of this model", config, {name.replace("layers.0", "layers.9"): tensors[name]})
     refused(AdapterBroken, "no adapter", config, {})
+    rows = {"base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta": torch.zeros(1, 32)}
+    far = {"trainable_token_indices": {"embed_tokens": [10_000_000]}}  # which would take gigabytes
+    refused(AdapterBroken, "which tokens", config | far, tensors | rows)
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
