@@ -5,6 +5,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -232,3 +233,20 @@ def test_more_rows_than_ever_before() -> None:
         place += size
     with torch.no_grad():
         torch.testing.assert_close(torch.cat(found), model(torch.tensor([text]))[0], atol=1e-4, rtol=1e-5)
+
+
+def test_a_step_that_cannot_be_run_is_told_and_the_next_one_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here: no memory for so many rows. Whoever waits for it must not wait for ever."""
+    network = packed(make(CONFIGS["llama"]), workers=2)
+    cache = cache_for(network.config)
+
+    def step(rows: int) -> Tensor:
+        pages = [pages_of(network.config, row) for row in range(rows)]
+        return network.decode([5] * rows, [0] * rows, pages, cache.pages, range(rows))
+
+    expected = step(1).clone()
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr("genaisys.models.transformer.inference.scratch_for", Mock(side_effect=MemoryError))
+        step(3)
+    assert torch.equal(step(1), expected)
+    assert torch.equal(step(3)[2:], expected)
