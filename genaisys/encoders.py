@@ -181,7 +181,7 @@ class TextEncoder:
             return
         # A batch for each core goes faster than a batch on all cores, where each step waits for the slowest of them:
         # a little on an idle machine, several times on a busy one.
-        threads = ThreadPoolExecutor(cores, "encoder", initializer=_compute_alone)
+        threads = ThreadPoolExecutor(cores, "encoder", initializer=_compute_alone, initargs=(cores,))
         try:
             yield from threads.map(forward, batches)
         finally:  # also when Ctrl-C arrives
@@ -204,13 +204,12 @@ class TextEncoder:
         return features["sentence_embedding"].float().cpu(), features["token_embeddings"].cpu()
 
 
-def _compute_alone() -> None:
-    """Let this thread compute on one core."""
+def _compute_alone(cores: int) -> None:
+    """Let this thread compute on one core, and new ones on ``cores`` as before."""
     import torch
 
-    cores = torch.get_num_threads()
     torch.set_num_threads(1)
-    # New threads begin with what was last set in any; so another one sets it back for them.
+    # The setting is this thread's, but new threads begin with what was last set in any: so another one sets it back.
     other = Thread(target=torch.set_num_threads, args=(cores,))
     other.start()
     other.join()

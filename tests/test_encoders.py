@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,52 @@ def test_a_vector_does_not_depend_on_the_batch(encoder: TextEncoder) -> None:
     alone = torch.cat([encoder.encode([text]) for text in TEXTS])
     assert (cosine(together[: len(TEXTS)], alone) > 0.999).all()
     assert (cosine(together[-len(TEXTS) :], alone) > 0.999).all()
+
+
+def test_batches_on_cores_of_their_own_change_nothing_for_other_threads(encoder: TextEncoder) -> None:
+    def cores_of_a_new_thread() -> int:
+        with ThreadPoolExecutor(1) as threads:
+            return threads.submit(torch.get_num_threads).result()
+
+    before = torch.get_num_threads(), cores_of_a_new_thread()
+    torch.set_num_threads(3)
+    try:
+        many = encoder.encode([PASSAGE] * 200)
+        assert (torch.get_num_threads(), cores_of_a_new_thread()) == (3, 3)
+    finally:
+        torch.set_num_threads(before[0])
+    assert (cosine(many, encoder.encode([PASSAGE])) > 0.999).all()
+
+
+def test_several_threads_encode_at_once(encoder: TextEncoder) -> None:
+    texts = [[f"{text} Number {number}." for text in TEXTS * 20] for number in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(encoder.encode, texts))
+    for vectors, own in zip(together, texts, strict=True):
+        assert (cosine(vectors, encoder.encode(own)) > 0.999).all()
+
+
+@pytest.mark.parametrize("kind", ["roberta", "distilbert", "modernbert", "mpnet"])
+def test_other_architectures_encode_as_sentence_transformers_does(kind: str, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(hub.local_path("minilm-l6"))
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    if kind == "distilbert":
+        sizes = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
+    torch.manual_seed(0)
+    pad = tokenizer.pad_token_id
+    config = AutoConfig.for_model(kind, vocab_size=len(tokenizer), pad_token_id=pad, **sizes)
+    AutoModel.from_config(config).save_pretrained(tmp_path / "parts")
+    tokenizer.save_pretrained(tmp_path / "parts")
+    whole = Transformer(str(tmp_path / "parts"), max_seq_length=128)
+    SentenceTransformer(modules=[whole, Pooling(32)], device="cpu").save(str(tmp_path / "whole"))
+
+    texts = [*TEXTS, PASSAGE]
+    expected = torch.from_numpy(SentenceTransformer(str(tmp_path / "whole"), device="cpu").encode(texts))
+    assert (cosine(TextEncoder.from_pretrained(str(tmp_path / "whole")).encode(texts), expected) > 0.999).all()
 
 
 def test_a_sentence_vector_means_what_the_sentence_says(encoder: TextEncoder) -> None:

@@ -120,6 +120,16 @@ def test_another_prompt_with_the_same_beginning_is_reused_and_changes_nothing(qu
     assert engine.start(other, Sampling(max_new_tokens=1)).result().reused_tokens == PAGE_SIZE
 
 
+@pytest.mark.parametrize("length", [2, PAGE_SIZE, 2 * PAGE_SIZE, 2 * PAGE_SIZE + 1])
+def test_the_last_token_of_a_prompt_is_not_reused(network: PackedTransformer, length: int) -> None:
+    """It was decoded and not read at once, so its page is not in every bit what reading would make of it."""
+    engine = Engine(network)
+    [prompt] = numbers(1, length, 61)
+    engine.start(prompt, Sampling(max_new_tokens=1)).result()
+    done = engine.start([*prompt, 5], Sampling(max_new_tokens=1)).result()
+    assert done.reused_tokens == (length - 1) // PAGE_SIZE * PAGE_SIZE
+
+
 def test_what_a_text_has_written_is_no_beginning_of_another(network: PackedTransformer) -> None:
     """Pages that were filled token by token are not those that reading would fill, so they are not kept."""
     engine = Engine(network)
@@ -148,9 +158,7 @@ def test_the_likeliest_text_is_the_models() -> None:
 # -- continuous batching
 
 
-def test_a_place_that_has_become_free_is_taken_at_once(
-    characters: Tokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_place_that_has_become_free_is_taken_at_once(characters: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts of very unequal lengths in 4 places: no step runs with fewer rows than it could."""
     config = llama(characters.vocabulary_size, CONTEXT, layers=1, width=4, heads=1, ends=(2,))
     monkeypatch.setattr(PromptLookup, "guess", lambda self, most: [])  # each text is one row of a step
@@ -231,8 +239,11 @@ def test_ends(characters: Tokenizer) -> None:
 @pytest.mark.parametrize(
     "prompt_length", [1, PAGE_SIZE - 1, PAGE_SIZE, PAGE_SIZE + 1, 2 * PAGE_SIZE - 2, 2 * PAGE_SIZE - 1]
 )
-def test_the_context_is_filled_to_its_last_place(characters: Tokenizer, prompt_length: int) -> None:
+def test_the_context_is_filled_to_its_last_place(
+    characters: Tokenizer, prompt_length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = llama(characters.vocabulary_size, 2 * PAGE_SIZE, layers=1, width=4, heads=1, ends=(2,))
+    monkeypatch.setattr(PromptLookup, "guess", lambda self, most: [10] * min(most, 3))
     engine, network = scripted(characters, config, prompt_length, [], otherwise=10)
     done = engine.start([10] * prompt_length, Sampling(max_new_tokens=10**9)).result()
     assert len(done.tokens) == 2 * PAGE_SIZE - prompt_length
