@@ -37,7 +37,7 @@ def main() -> None:
     if arguments.run:
         print(json.dumps(measure(RUNNERS[arguments.run], arguments.weights)))
         return
-    from peers import in_turns, published_weights, ratio, spread
+    from peers import in_turns, published_weights, ratio, spread  # not in the measured process
 
     with published_weights() as weights:
         results = in_turns({name: lambda _, name=name: alone(name, weights) for name in RUNNERS}, arguments.rounds)
@@ -55,9 +55,12 @@ def main() -> None:
 
 
 def alone(name: str, weights: Path) -> list[float]:
+    from peers import clean_environment
+
     command = [sys.executable, __file__, "--run", name, "--weights", str(weights)]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
-    return json.loads(output.splitlines()[-1])
+    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    run = subprocess.run(command, check=True, env=clean_environment(), stdout=pipe, stderr=nowhere, text=True)
+    return json.loads(run.stdout.splitlines()[-1])
 
 
 def measure(load: Callable[[Path], Say], weights: Path) -> list[float]:

@@ -23,6 +23,7 @@ from peers import MODEL, THREADS, Transformers, in_turns, no_guesses, spread
 from prompts import questions
 from transformers import PreTrainedModel
 
+from genaisys import hub
 from genaisys.models.transformer.engine import Engine
 from genaisys.models.transformer.generation import load_engine
 from genaisys.models.transformer.sampling import Sampling
@@ -50,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--questions", type=int, default=24)
     count = parser.parse_args().questions
-    engine, peer = load_engine(MODEL), Transformers().model
+    engine, peer = load_engine(MODEL), Transformers(str(hub.local_path(MODEL))).model
     peer.generation_config.eos_token_id = list(engine.model.config.ends)
     tokenizer = engine.tokenizer
     assert tokenizer is not None

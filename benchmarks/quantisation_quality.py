@@ -20,6 +20,7 @@ from peers import MODEL, Transformers
 from prompts import passages
 from torch import Tensor
 
+from genaisys import hub
 from genaisys.models.transformer import TransformerLM
 from genaisys.models.transformer.engine import Engine
 from genaisys.models.transformer.generation import load_engine
@@ -38,7 +39,7 @@ def main() -> None:
     some = windows[::EVERY]
     with torch.inference_mode():
         exact = losses(TransformerLM.from_pretrained(MODEL), windows)
-        peer = Transformers().model
+        peer = Transformers(str(hub.local_path(MODEL))).model
         half = losses(lambda tokens: peer(tokens).logits, windows)
     reading = np.array([-float(engine.log_likelihoods(tokens[:1], [tokens[1:]])) for tokens in windows])
     writing = decoded(engine, some)
