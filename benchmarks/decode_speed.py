@@ -5,9 +5,8 @@
 SmolLM2-135M-Instruct, two threads, greedy, paragraphs of SQuAD 1.1 dev as prompts, each used once so that no cache of
 prompts helps; ends of texts are ignored. Ours guesses tokens that the prompt suggests, which is shown without, too.
 llama.cpp is xllamacpp's wheel with the published file of 4 bits; ours has 8 bits. Each runs in a process of its own,
-in turns; a
-number is the median of the rounds (least to most), a ratio that of the ratios in each round. Then: how much of the
-bound that memory sets is reached. Takes about four minutes on two quiet cores. Needs the extra ``bench``.
+in turns; a number is the median of the rounds (least to most), a ratio that of the ratios in each round. Then: how much
+of the bound that memory sets is reached. Takes about four minutes on two quiet cores. Needs the extra ``bench``.
 """
 
 import argparse

@@ -233,6 +233,8 @@ def published_weights() -> Iterator[Path]:
 
 def in_turns(runs: Mapping[str, Callable[[int], Any]], rounds: int) -> dict[str, list[Any]]:
     """What each run gives in each round, A B A B, after a round that warms up. A run is given the round's number."""
+    if (load := os.getloadavg()[0]) > 1:
+        print(f"Other programs are running (load {load:.1f}); threads that spin suffer most, tenfold.", file=sys.stderr)
     results: dict[str, list[Any]] = {name: [] for name in runs}
     for number in range(rounds + 1):
         for name, run in runs.items():

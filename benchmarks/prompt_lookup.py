@@ -9,7 +9,7 @@ where there is nothing to quote. Ours with and without guesses, and transformers
 cores.
 """
 
-# isort: split
+import genaisys  # isort: skip # noqa: F401 (before torch: it sets how threads wait)
 import argparse
 import time
 from collections.abc import Callable, Sequence

@@ -8,7 +8,6 @@ float32 and under bfloat16 autocast. The bare products are the matrix products o
 All run in turns in one process on the same data. Takes about three minutes on two quiet cores.
 """
 
-# isort: split
 import argparse
 import time
 from collections.abc import Callable, Iterator

@@ -191,7 +191,9 @@ class TextEncoder:
         """Pooled vectors [B, D] and token vectors [B, T, D] of token sequences, float32 on the CPU."""
         import torch
 
-        length = max(map(len, ids))
+        from genaisys.encoder_attention import round_up
+
+        length = min(round_up(max(map(len, ids))), self.max_tokens)
         padding = self._model.tokenizer.pad_token_id or 0
         inputs = torch.tensor([tokens + [padding] * (length - len(tokens)) for tokens in ids])  # [B, T]
         mask = torch.tensor([[1] * len(tokens) + [0] * (length - len(tokens)) for tokens in ids])  # [B, T]

@@ -6,13 +6,13 @@ from genaisys.encoder_attention import attention
 
 def test_it_is_attention_that_sees_no_padding() -> None:
     torch.manual_seed(0)
-    query, key, value = torch.randn(3, 3, 2, 7, 4)  # [B, heads, T, d] each
-    lengths = torch.tensor([7, 4, 1])
-    mask = torch.arange(7) < lengths[:, None]  # [B, T]
+    query, key, value = torch.randn(3, 4, 2, 19, 4)  # [B, heads, T, d] each
+    lengths = torch.tensor([19, 16, 4, 1])
+    mask = torch.arange(19) < lengths[:, None]  # [B, T]
     expected = scaled_dot_product_attention(query, key, value, mask[:, None, None], scale=0.3).transpose(1, 2)
     mixed, _ = attention(torch.nn.Module(), query, key, value, mask, scaling=0.3)
     torch.testing.assert_close(mixed[mask], expected[mask])
-    assert not mixed[~mask].any()
+    assert torch.isfinite(mixed).all()  # what padding holds goes into products, if only to be ignored
 
 
 def test_without_a_mask_all_are_tokens() -> None:
