@@ -21,7 +21,7 @@ import torch
 from genaisys.errors import GenaisysError
 from genaisys.models.transformer.config import TransformerConfig
 from genaisys.models.transformer.packing import padded
-from genaisys.models.transformer.simd import LINE
+from genaisys.models.transformer.simd import BLOCK
 
 PAGE_SIZE = 128  # tokens
 
@@ -34,12 +34,13 @@ class PagedCache:
     """Pages of keys and values, and which of them hold a known beginning of a sequence.
 
     Attributes:
-        pages: [pages, L, 2, kv_heads, page_size, padded head_width], float32.
+        pages: [pages, L, 2, kv_heads, page_size, padded head_width], float32. A page of keys lies there as the kernel
+            reads it, [page_size / 32, head_width, 32 places], and one of values as [head_width / 32, page_size, 32].
     """
 
     def __init__(self, config: TransformerConfig, memory_limit: int, most_sequences: int) -> None:
         """Room for ``memory_limit`` bytes, or for twice ``most_sequences`` whole contexts where that is less."""
-        page = (config.layers, 2, config.kv_heads, PAGE_SIZE, padded(config.head_width, LINE))
+        page = (config.layers, 2, config.kv_heads, PAGE_SIZE, padded(config.head_width, BLOCK))
         self.page_bytes = 4 * int(np.prod(page))
         whole = -(-config.context_length // PAGE_SIZE)
         count = min(memory_limit // self.page_bytes, 2 * most_sequences * whole)

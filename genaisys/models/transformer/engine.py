@@ -387,6 +387,8 @@ class Engine:
     def _clear_away(self) -> None:
         for generation in [each for each in self._active if each.finish is not None]:
             self._active.remove(generation)
+            if generation.tokens and generation.error is None:  # its last token has been chosen, and not read
+                self.cache.keep([*generation.prompt, *generation.tokens][:-1], generation.pages)
             self.cache.close(generation.pages)
         while self._waiting and self._waiting[0].finish is not None:
             self._waiting.popleft()

@@ -1,8 +1,8 @@
 """Running a packed transformer: a prompt at once, or a token a step.
 
-``prefill`` reads many tokens: products of matrices, in bfloat16 where the weights are int8, through torch. ``decode``
-reads one token, or a few, of each of several sequences: it reads weights and computes little, in float32, through the
-kernel. Both write keys and values into the same pages.
+``prefill`` reads many tokens: layer by layer, linear maps by the kernel and attention by torch, in bfloat16 where the
+weights are int8. ``decode`` reads one token, or a few, of each of several sequences, all of it in the kernel.
+Both write keys and values into the same pages.
 
 A prompt is read in pieces that end where pages end, and nothing in a piece depends on how the tokens before it came
 into their pages. So a page that another prompt has filled with the same tokens is the page that this one would fill.
@@ -18,22 +18,23 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from genaisys.models.transformer.activations import ACTIVATIONS
 from genaisys.models.transformer.config import TransformerConfig
-from genaisys.models.transformer.kernel import BLOCK, Linear, Network, Scratch, decode
-from genaisys.models.transformer.packing import EVERYWHERE, pack, scratch_for, unpacked
-from genaisys.models.transformer.rotary import angles, frequencies, rotate
+from genaisys.models.transformer.kernel import Scratch, attend, begin, decode, finish, keep, project, read_out
+from genaisys.models.transformer.packing import EVERYWHERE, pack, padded, scratch_for
+from genaisys.models.transformer.simd import BLOCK, LINE
 
 _MOST_WORKERS = 8  # more do not read memory any quicker
-_FEWEST_ROWS = 16  # of a product of matrices
-_HEAD_ROWS = 8192  # of the head's weights, made floats at a time
+_LOGIT_ROWS = 256  # whose logits are held at a time
 
-# (layer, query [H, T, d], key, value [G, T, d]) -> [T, H, d], or None where the network may end
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor | None]
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+# Of a layer's queries, keys and values [T, H + 2 G, d] attention makes [T, H * d, padded]; False ends the network
+See = Callable[[int, Floats, Floats], bool]
 
 
 class PackedTransformer:
@@ -49,8 +50,9 @@ class PackedTransformer:
         self.config = config
         self.network = pack(config, tensors, quantise)
         self._dtype = torch.bfloat16 if quantise else torch.float32
-        self._turning = frequencies(config)
-        self._crew = _Crew(config, self.network, min(torch.get_num_threads(), _MOST_WORKERS))
+        self._crew = _Crew(min(torch.get_num_threads(), _MOST_WORKERS))
+        self._scratch: Scratch | None = None
+        self._passed = 0  # what the scratch's barrier has counted to
         weakref.finalize(self, self._crew.dismiss)
 
     # -- many tokens at once
@@ -60,37 +62,19 @@ class PackedTransformer:
 
         Args:
             pages: of the sequence, from its beginning; those before ``start`` are full.
-            cache: [pages, L, 2, G, page_size, padded head_width].
+            cache: see :class:`PagedCache`.
         """
-        page_size, window = cache.shape[4], self.config.window
         length = start + len(tokens)
-        own = torch.tensor(pages[: -(-length // page_size)])
+        own, places = np.array(pages[: -(-length // cache.shape[4])]), np.arange(start, length)
+        shape, last = self.network.shape, self.config.layers - 1
 
-        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
-            for first in range(start, length, page_size):
-                last = min(first + page_size, length)
-                page = cache[pages[first // page_size], layer, :, :, : last - first, : key.shape[-1]]
-                page[0] = key[:, first - start : last - start]
-                page[1] = value[:, first - start : last - start]
-            if layer == self.config.layers - 1:
-                return None  # nothing is wanted of these tokens but their keys and values
-            keys, values = self._held(cache, own, layer)  # [G, K, d]
-            mixed = query.new_empty(len(tokens), *query.shape[::2])  # [T, H, d]
-            for first in range(start, length, page_size):
-                last = min(first + page_size, length)
-                begin = 0 if window is None else max(0, first + 1 - window)
-                back = torch.arange(first, last)[:, None] - torch.arange(
-                    first if window is None else begin, last
-                )  # [Q, S]
-                seen = back >= 0 if window is None else (back >= 0) & (back < window)
-                part = slice(first - start, last - start)
-                mixed[part] = _attention(query[:, part], keys[:, begin:last], values[:, begin:last], seen).transpose(
-                    0, 1
-                )
-            return mixed
+        def see(layer: int, heads: Floats, mixed: Floats) -> bool:
+            self._crew.share(keep, shape, layer, heads, places, own, cache.numpy())
+            if layer < last:
+                self._crew.share(attend, shape, layer, heads, places, own, cache.numpy(), mixed)
+            return layer < last  # of these tokens nothing is wanted but their keys and values
 
-        with torch.inference_mode():
-            self._blocks(torch.tensor(tokens), torch.arange(start, length), attend)
+        self._stream(np.array(tokens), places, see)
 
     def log_likelihoods(
         self,
@@ -113,7 +97,7 @@ class PackedTransformer:
             if all(len(ids) < 2 for ids in continuations):
                 return scores
             lengths = torch.tensor([max(0, len(ids) - 1) for ids in continuations])  # with sum Q
-            inputs = torch.tensor([token for ids in continuations for token in ids[:-1]])  # [Q]
+            inputs = np.array([token for ids in continuations for token in ids[:-1]])  # [Q]
             targets = torch.tensor([token for ids in continuations for token in ids[1:]])  # [Q]
             owner = torch.arange(len(continuations)).repeat_interleave(lengths)  # [Q]
             place = torch.cat([torch.arange(length, length + n) for n in lengths.tolist()])  # [Q]
@@ -121,82 +105,56 @@ class PackedTransformer:
             own = (owner[:, None] == owner) & (place[:, None] >= place)  # [Q, Q]
             back = place[:, None] - torch.cat([torch.arange(length), place])  # [Q, P + Q]
             seen = torch.cat([own.new_ones(len(inputs), length), own], dim=1) & (back < window)
-            held_pages = torch.tensor(pages[: -(-length // cache.shape[4])])
+            held_pages = np.array(pages[: -(-length // cache.shape[4])])
 
-            def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            def see(layer: int, heads: Floats, mixed: Floats) -> bool:
+                query, key, value = self._parts(heads)
                 keys, values = self._held(cache, held_pages, layer)
-                keys = torch.cat([keys[:, :length], key.to(keys)], dim=1)
-                values = torch.cat([values[:, :length], value.to(values)], dim=1)
-                return _attention(query, keys, values, seen).transpose(0, 1)
+                keys = torch.cat([keys[:, :length], key], dim=1)
+                values = torch.cat([values[:, :length], value], dim=1)
+                given = _attention(query, keys, values, seen).transpose(0, 1).flatten(1)
+                torch.from_numpy(mixed)[:, : given.shape[1]] = given
+                return True
 
-            features = self._blocks(inputs, place, attend)
-            for part in torch.arange(len(inputs)).split(256):  # bounds the logits to [256, V]
-                log_p = self._logits(features[part]).log_softmax(-1).gather(1, targets[part, None])[:, 0]
-                scores.index_add_(0, owner[part], log_p)
+            stream = self._stream(inputs, place.numpy(), see)
+            for part in torch.arange(len(inputs)).split(_LOGIT_ROWS):
+                logits = np.empty((len(part), self.network.head.scale.shape[1]), np.float32)
+                self._crew.share(read_out, self.network, stream[part[0] : part[-1] + 1], logits)
+                log_p = torch.from_numpy(logits)[:, : self.config.vocabulary_size].log_softmax(-1)
+                scores.index_add_(0, owner[part], log_p.gather(1, targets[part, None])[:, 0])
             return scores
 
-    def _blocks(self, ids: Tensor, places: Tensor, attend: Attend) -> Tensor:
-        """What the head reads at each token. [T] -> [T, width], float32"""
-        config, network, dtype = self.config, self.network, self._dtype
-        blocks = torch.from_numpy(network.embedding.weight[0])[ids // BLOCK, :, ids % BLOCK]  # [T, D / 64, 64]
-        x = blocks.flatten(1)[:, : config.width].float()  # [T, D]
-        x = x * torch.from_numpy(network.embedding.scale[0])[ids, None]
-        rotation = None
-        if config.positions == "rotary":
-            cos, sin = angles(self._turning, places)
-            rotation = cos, sin  # [T, d / 2]
-        else:
-            x = x + torch.from_numpy(network.positions)[places]
-        activate = ACTIVATIONS[config.activation]
-        post, width, heads = config.norm_place == "post", config.width, config.heads
+    def _stream(self, tokens: Integers, places: Integers, see: See) -> Floats:
+        """What the head reads at each token, before its norm. [T] -> [T, width]"""
+        config, network, count = self.config, self.network, len(tokens)
+        stream = np.empty((count, config.width), np.float32)
+        rotation = np.empty((count, 2, len(network.turning)), np.float32)
+        heads = np.empty((count, config.heads + 2 * config.kv_heads, config.head_width), np.float32)
+        mixed = np.zeros((count, padded(config.heads * config.head_width, LINE)), np.float32)
+        self._crew.share(begin, network, tokens, places, stream, rotation)
         for layer in range(config.layers):
-            read = self._norm(2 * layer, x)
-            outputs = (heads + 2 * config.kv_heads) * config.head_width
-            qkv = (
-                _linear(network.qkv, layer, read.to(dtype), outputs)
-                .unflatten(-1, (-1, config.head_width))
-                .transpose(0, 1)
-            )
-            turned = qkv[: heads + config.kv_heads].float()  # [H + G, T, d]
-            if rotation is not None:
-                turned = rotate(turned, rotation)
-            mixed = attend(layer, turned[:heads].to(dtype), turned[heads:], qkv[heads + config.kv_heads :])
-            if mixed is None:
+            self._crew.share(project, network, layer, stream, rotation, heads)
+            if not see(layer, heads, mixed):
                 break
-            x = (read if post else x) + _linear(network.output, layer, mixed.flatten(1), width)
-            read = self._norm(2 * layer + 1, x)
-            hidden = _linear(network.up, layer, read.to(dtype), config.hidden * (1 + config.gated))
-            if config.gated:
-                gate, up = hidden.chunk(2, dim=-1)
-                hidden = activate(gate).mul_(up)
-            else:
-                hidden = activate(hidden)
-            x = (read if post else x) + _linear(network.down, layer, hidden, width)
-        return self._norm(2 * config.layers, x)
+            self._crew.share(finish, network, layer, mixed, stream)
+        return stream
 
-    def _norm(self, norm: int, x: Tensor) -> Tensor:
+    def _parts(self, heads: Floats) -> tuple[Tensor, ...]:
+        """Queries, keys and values of tokens. [T, H + 2 G, d] -> [H, T, d], [G, T, d], [G, T, d]"""
         config = self.config
-        if config.norm_place == "post" and norm == 0:
-            return x
-        weight, bias = torch.from_numpy(self.network.norms[norm])
-        if config.norm == "rms":
-            return F.rms_norm(x, (config.width,), weight, config.norm_epsilon)
-        return F.layer_norm(x, (config.width,), weight, bias, config.norm_epsilon)
+        given = torch.from_numpy(heads).transpose(0, 1).to(self._dtype)
+        return given.split([config.heads, config.kv_heads, config.kv_heads])
 
-    def _held(self, cache: Tensor, pages: Tensor, layer: int) -> Tensor:
-        """Keys and values of a sequence's pages. -> [2, G, K, d]"""
-        held = cache[pages, layer, ..., : self.config.head_width].to(self._dtype)  # [P, 2, G, page_size, d]
-        return held.permute(1, 2, 0, 3, 4).flatten(2, 3)
-
-    def _logits(self, features: Tensor) -> Tensor:
-        """[N, width] -> [N, V], float32"""
-        head = self.network.head
-        logits = features.new_empty(len(features), head.scale.shape[1])
-        for first in range(0, logits.shape[1], _HEAD_ROWS):  # bounds the floats that are made of integers
-            last = first + _HEAD_ROWS
-            rows = unpacked(head._replace(weight=head.weight[:, first // BLOCK : last // BLOCK]), 0, torch.float32)
-            torch.mm(features, rows[:, : features.shape[1]].T, out=logits[:, first:last])
-        return logits.mul_(torch.from_numpy(head.scale[0]))[:, : self.config.vocabulary_size]
+    def _held(self, cache: Tensor, pages: Integers, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of a sequence's pages. -> two of [G, K, d]"""
+        width = self.config.head_width
+        page_size, wide = cache.shape[4:]
+        keys, values = cache[torch.from_numpy(pages), layer].to(self._dtype).unbind(1)  # [P, G, page_size, padded d]
+        keys = keys.reshape(*keys.shape[:2], page_size // BLOCK, wide, BLOCK)
+        values = values.reshape(*values.shape[:2], wide // BLOCK, page_size, BLOCK)
+        keys = keys.permute(1, 0, 2, 4, 3).flatten(1, 3)  # [G, K, padded d]
+        values = values.permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)  # [G, K, padded d]
+        return keys[..., :width], values[..., :width]
 
     # -- a few tokens of several sequences
 
@@ -215,12 +173,22 @@ class PackedTransformer:
         Returns:
             the logits of the rows that are ``wanted``. [len(wanted), V], float32
         """
-        table = np.zeros((len(tokens), max(map(len, pages))), np.int64)
+        rows, workers = len(tokens), self._crew.workers
+        if self._scratch is None or len(self._scratch.stream) < rows:
+            self._scratch, self._passed = scratch_for(self.config, self.network, rows, workers), 0
+        table = np.zeros((rows, max(map(len, pages))), np.int64)
         for row, numbers in enumerate(pages):
             table[row, : len(numbers)] = numbers
         logits = np.empty((len(wanted), self.network.head.scale.shape[1]), np.float32)
-        inputs = (np.array(each, np.int64) for each in (tokens, places))
-        self._crew.run(*inputs, table, cache.numpy(), np.array(wanted, np.int64), logits)
+        inputs = [np.array(each, np.int64) for each in (tokens, places)]
+        step = (self._passed, self.network, self._scratch, *inputs, table, cache.numpy(), np.array(wanted, np.int64))
+
+        def work(worker: int) -> None:
+            passed = decode(worker, workers, *step, logits)
+            if worker == 0:
+                self._passed = passed
+
+        self._crew.run(work)
         return torch.from_numpy(logits)[:, : self.config.vocabulary_size]
 
 
@@ -231,29 +199,32 @@ class _Crew:
     these: no worker is ever left alone at a barrier.
     """
 
-    def __init__(self, config: TransformerConfig, network: Network, workers: int) -> None:
-        self._config, self._network, self._workers = config, network, workers
-        self._scratch: Scratch | None = None
-        self._passed = 0
-        self._asked: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._asked: SimpleQueue[tuple[object, Callable[[int], None]] | None] = SimpleQueue()
         self._answered: SimpleQueue[None] = SimpleQueue()
         self._done: object = None  # the ticket of the last step
         self._error: Exception | None = None
-        self._steps: list[SimpleQueue[tuple[Any, ...] | None]] = [SimpleQueue() for _ in range(workers - 1)]
+        self._steps: list[SimpleQueue[Callable[[int], None] | None]] = [SimpleQueue() for _ in range(workers - 1)]
+        self._ready: SimpleQueue[None] = SimpleQueue()  # a follower has come to the end of a step
         self._threads = [threading.Thread(target=self._lead, daemon=True)]
         for worker, steps in enumerate(self._steps, start=1):
             self._threads.append(threading.Thread(target=self._follow, args=(worker, steps), daemon=True))
         for thread in self._threads:
             thread.start()
 
-    def run(self, *step: Any) -> None:
-        """Run a step to its end, whatever strikes in between."""
+    def share(self, work: Callable[..., None], *given: Any) -> None:
+        """Have ``work(worker, workers, *given)`` done by every worker."""
+        self.run(lambda worker: work(worker, self.workers, *given))
+
+    def run(self, work: Callable[[int], None]) -> None:
+        """Have ``work`` done to its end by every worker, whatever strikes in between."""
         ticket, asked = object(), False
         interruption: BaseException | None = None
         while True:
             try:
                 if not asked:
-                    self._asked.put((ticket, step))
+                    self._asked.put((ticket, work))
                     asked = True
                 while self._done is not ticket:  # an answer may be lost to Ctrl-C that strikes as it is received
                     self._answered.get()
@@ -272,41 +243,28 @@ class _Crew:
 
     def _lead(self) -> None:
         while asked := self._asked.get():
-            ticket, (tokens, *rest) = asked
+            ticket, work = asked
             self._error = None
+            for steps in self._steps:
+                steps.put(work)
             try:
-                if self._scratch is None or len(self._scratch.stream) < len(tokens):
-                    self._scratch = scratch_for(self._config, self._network, len(tokens), self._workers)
-                    self._passed = 0
-                step = (self._workers, self._passed, self._network, self._scratch, tokens, *rest)
-                for steps in self._steps:
-                    steps.put(step)
-                self._passed = decode(0, *step)
+                work(0)
             except Exception as error:  # no memory, or no compiler: before a worker has begun
                 self._error = error
+            for _ in self._steps:
+                self._ready.get()
+            del asked, work  # what they hold is not to live until the next step
             self._done = ticket
             self._answered.put(None)
         for steps in self._steps:  # here, so that no step is half begun
             steps.put(None)
 
-    def _follow(self, worker: int, steps: SimpleQueue[tuple[Any, ...] | None]) -> None:
-        while step := steps.get():
+    def _follow(self, worker: int, steps: SimpleQueue[Callable[[int], None] | None]) -> None:
+        while work := steps.get():
             with suppress(Exception):  # the leader has the same, and tells
-                decode(worker, *step)
-
-
-def _linear(linear: Linear, layer: int, x: Tensor, outputs: int) -> Tensor:
-    """[T, inputs] -> [T, outputs], in the type of ``x``"""
-    weight = unpacked(linear, layer, x.dtype)[:outputs, : x.shape[1]]
-    rows = len(x)
-    if (
-        rows < _FEWEST_ROWS or x.dtype == torch.float32
-    ):  # it may be added up in another order: with zeros below it is not
-        x = F.pad(x, (0, 0, 0, -rows % _FEWEST_ROWS))
-    if linear.weight.dtype == np.int8:
-        weight *= torch.from_numpy(linear.scale[layer, :outputs]).to(x.dtype)[:, None]
-    bias = linear.bias[layer, :outputs]
-    return F.linear(x, weight, torch.from_numpy(bias).to(x.dtype) if bias.any() else None)[:rows]
+                work(worker)
+            del work
+            self._ready.put(None)
 
 
 def _attention(query: Tensor, keys: Tensor, values: Tensor, seen: Tensor) -> Tensor:

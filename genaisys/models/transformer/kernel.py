@@ -1,12 +1,15 @@
-"""One step of decoding as one compiled function, which all cores run together.
+"""The transformer as compiled functions, which all cores run together.
 
 At one token a step the weights are read once and hardly anything is computed, so the time is that of reading memory,
-and whatever else a step costs, such as the hundreds of calls of a framework, counts. Here a step is one call. Each core
-owns a share of every layer's outputs; between two layers the cores wait for each other at a barrier, which they reach
-within microseconds. Weights are int8 with one scale an output, or floats; what is computed with is float32.
+and whatever else a step costs, such as the hundreds of calls of a framework, counts. Here a step is one call,
+``decode``. Each core owns a share of every layer's outputs; between two layers the cores wait for each other at a
+barrier, which they reach within microseconds. A prompt has many rows, and each core takes a share of them through a
+whole layer: ``project`` before attention, ``attend``, and ``finish`` after it.
 
-The rows of a step may be tokens of different sequences, or consecutive tokens of one (speculation). Every row is
-computed in the same way whatever stands beside it; see ``simd.py``.
+Weights are int8 with one scale an output, or floats. What they are multiplied with is, for int8, rounded to int8 as
+well, with one scale for every 64 numbers, so that the sums are exact; all else is float32. The rows of a step may be
+tokens of different sequences, or consecutive tokens of one. Every row is computed in the same way whatever stands
+beside it, in a step or in a prompt; see ``simd.py``.
 """
 
 from __future__ import annotations
@@ -19,16 +22,18 @@ import numpy.typing as npt
 from numba import njit
 
 from genaisys.models.transformer.simd import (
+    BLOCK,
     LANES,
     LINE,
-    add_weighted,
+    Rows,
     arrive_and_wait,
-    dots_1x1,
-    dots_4x1,
-    dots_4x4,
-    dots_8x1,
-    dots_8x2,
     exp_and_sum,
+    logistic,
+    multiply_1,
+    multiply_2,
+    multiply_4,
+    multiply_8,
+    put_line,
 )
 
 SILU, GELU_TANH, GELU = range(3)
@@ -39,20 +44,23 @@ Weights = npt.NDArray[np.int8] | Floats
 
 
 # Compiled once for a machine and kept beside the source, by this file's content. That of simd.py, which is compiled in,
-# therefore has to stand here (a test compares it): ec220828982ac712
+# therefore has to stand here (a test compares it): e41fc3bf55a75c4a
 compiled = njit(nogil=True, error_model="numpy", cache=True)
 compiled_in_any_order = njit(nogil=True, error_model="numpy", cache=True, fastmath={"reassoc", "contract"})
 
-BLOCK = 8  # outputs whose weights lie interleaved, so that all of them are computed from one stream of memory
+_TILE = 64  # rows of a prompt that are taken through a layer together: what lies between its parts stays in the cache
+_SEEING = 16  # rows of a prompt whose attention is computed together
 
 
 class Linear(NamedTuple):
     """A linear map in every layer: ``y = scale * (weight @ x) + bias``.
 
-    The weights of output ``8 b + o`` for inputs ``64 s`` and after are ``weight[layer, b, s, o]``; missing ones are 0.
+    Weights lie as a core reads them: those of 32 outputs side by side, for one input (floats) or four (int8) after the
+    other. So the weight of output ``32 b + o`` for input ``64 s + 4 q + i`` is ``weight[layer, b, s, q, o, i]``, where
+    floats have no i and all 64 inputs in the place of q. What is missing to whole blocks is 0.
     """
 
-    weight: Weights  # [L, outputs / 8, inputs / 64, 8, 64]
+    weight: Weights  # [L, outputs / 32, inputs / 64, 16, 32, 4] or [L, outputs / 32, inputs / 64, 64, 32, 1]
     scale: Floats  # [L, outputs]
     bias: Floats  # [L, outputs]
 
@@ -95,13 +103,14 @@ class Scratch(NamedTuple):
 
     stream: Floats  # [R, width], the residual stream
     inputs: Floats  # [W, R, K], normalised; each worker makes its own
+    rows: Rows  # of [W, R, K], the inputs as they are multiplied
     outputs: Floats  # [W, R, N], the outputs of a layer, of which each worker makes its share; N is the most of any
     rotation: Floats  # [R, 2, head_width / 2], cosines and sines
-    queries: Floats  # [R, heads, padded head_width]
+    queries: Floats  # [R, heads, head_width]
     mixed: Floats  # [R, K], what attention gives
     hidden: Floats  # [R, K], what the MLP has inside
-    scores: Floats  # [W, padded context_length]
-    mean_value: Floats  # [W, padded head_width]
+    scores: Floats  # [W, heads / kv_heads, padded context_length]
+    mean_value: Floats  # [W, heads / kv_heads, padded head_width]
     barrier: Integers  # [8], a cache line of its own
 
 
@@ -115,7 +124,7 @@ def decode(
     tokens: Integers,  # [R]
     places: Integers,  # [R]
     pages: Integers,  # [R, pages of a sequence]
-    cache: Floats,  # [pages, L, 2, kv_heads, page_size, padded head_width]
+    cache: Floats,  # see PagedCache
     wanted: Integers,  # rows whose logits are wanted, in ascending order
     logits: Floats,  # [wanted rows, vocabulary]
 ) -> int:
@@ -126,44 +135,62 @@ def decode(
     shape = network.shape
     rows = len(tokens)
     inputs, outputs = scratch.inputs[worker], scratch.outputs[worker]
-    for row in range(*_share(rows, worker, workers)):
+    x = Rows(scratch.rows.values[worker], scratch.rows.scales[worker], scratch.rows.sums[worker])
+    group = shape.heads // shape.kv_heads
+    for row in range(*_share(rows, 1, worker, workers)):
         _embed(network, tokens[row], places[row], scratch.stream[row], scratch.rotation[row])
     passed += workers
     arrive_and_wait(scratch.barrier, passed)
 
     for layer in range(shape.layers):
         _normalise(network, 2 * layer, scratch.stream, inputs, rows)
-        first, last = _share(shape.heads + 2 * shape.kv_heads, worker, workers)
-        _linear(network.qkv, layer, inputs, rows, first * shape.head_width, last * shape.head_width, outputs)
-        for head in range(first, last):
-            _place_head(shape, scratch, outputs, layer, head, rows, places, pages, cache)
+        first, last = _share(shape.heads + 2 * shape.kv_heads, 1, worker, workers)
+        _put(inputs, rows, network.qkv, x)
+        _linear(network.qkv, layer, x, rows, first * shape.head_width, last * shape.head_width, outputs)
+        for row in range(rows):
+            for head in range(first, last):
+                values = outputs[row, head * shape.head_width : (head + 1) * shape.head_width]
+                _turn(shape, head, scratch.rotation[row], values)
+                if head < shape.heads:
+                    scratch.queries[row, head] = values
+                else:
+                    _keep(shape, layer, head - shape.heads, values, places[row], pages[row], cache)
         passed += workers
         arrive_and_wait(scratch.barrier, passed)
 
-        units = rows * shape.heads
-        for unit in range(units * worker // workers, units * (worker + 1) // workers):
-            row, head = unit // shape.heads, unit % shape.heads
-            _attend(shape, scratch, worker, layer, head, row, places[row], pages[row], cache)
+        units = rows * shape.kv_heads
+        for unit in range(*_share(units, 1, worker, workers)):
+            row, kv_head = unit // shape.kv_heads, unit % shape.kv_heads
+            first = kv_head * group
+            queries = Rows(scratch.queries[row, first : first + group], x.scales, x.sums)
+            scores, mean_value = scratch.scores[worker], scratch.mean_value[worker]
+            _attend(shape, layer, kv_head, queries, 1, places[row], pages[row], cache, scores, mean_value)
+            for head in range(group):
+                at = (first + head) * shape.head_width
+                scratch.mixed[row, at : at + shape.head_width] = mean_value[head, : shape.head_width]
         passed += workers
         arrive_and_wait(scratch.barrier, passed)
 
-        first, last = _share(shape.width, worker, workers)
-        _linear(network.output, layer, scratch.mixed, rows, first, last, outputs)
+        first, last = _share(shape.width, BLOCK, worker, workers)
+        _put(scratch.mixed, rows, network.output, x)
+        _linear(network.output, layer, x, rows, first, last, outputs)
         _add(shape, scratch.stream, inputs, outputs, rows, first, last)
         passed += workers
         arrive_and_wait(scratch.barrier, passed)
 
         _normalise(network, 2 * layer + 1, scratch.stream, inputs, rows)
-        first, last = _share(shape.hidden, worker, workers)
-        _linear(network.up, layer, inputs, rows, first, last, outputs)
+        first, last = _share(shape.hidden, BLOCK, worker, workers)
+        _put(inputs, rows, network.up, x)
+        _linear(network.up, layer, x, rows, first, last, outputs)
         if shape.gated:
-            _linear(network.up, layer, inputs, rows, shape.hidden + first, shape.hidden + last, outputs)
+            _linear(network.up, layer, x, rows, shape.hidden + first, shape.hidden + last, outputs)
         _activate(shape, outputs, scratch.hidden, rows, first, last)
         passed += workers
         arrive_and_wait(scratch.barrier, passed)
 
-        first, last = _share(shape.width, worker, workers)
-        _linear(network.down, layer, scratch.hidden, rows, first, last, outputs)
+        first, last = _share(shape.width, BLOCK, worker, workers)
+        _put(scratch.hidden, rows, network.down, x)
+        _linear(network.down, layer, x, rows, first, last, outputs)
         _add(shape, scratch.stream, inputs, outputs, rows, first, last)
         passed += workers
         arrive_and_wait(scratch.barrier, passed)
@@ -172,19 +199,166 @@ def decode(
         _normalise(network, 2 * shape.layers, scratch.stream, inputs, rows)
         for n in range(len(wanted)):
             inputs[n] = inputs[wanted[n]]
-        first, last = _share(logits.shape[1], worker, workers)  # padded to whole blocks
-        _linear(network.head, 0, inputs, len(wanted), first, last, logits)
+        first, last = _share(logits.shape[1], BLOCK, worker, workers)  # padded to whole blocks
+        _put(inputs, len(wanted), network.head, x)
+        _linear(network.head, 0, x, len(wanted), first, last, logits)
         passed += workers
         arrive_and_wait(scratch.barrier, passed)
     return passed
 
 
 @compiled
-def _share(count: int, worker: int, workers: int) -> tuple[int, int]:
-    """The part of ``count`` outputs that one worker makes: whole cache lines where they are many."""
-    grain = LANES if count >= LANES * workers else 1
+def begin(
+    worker: int,
+    workers: int,
+    network: Network,
+    tokens: Integers,  # [T]
+    places: Integers,  # [T]
+    stream: Floats,  # [T, width]
+    rotation: Floats,  # [T, 2, head_width / 2]
+) -> None:
+    """What one worker does of the stream before the first layer."""
+    for row in range(*_share(len(tokens), 1, worker, workers)):
+        _embed(network, tokens[row], places[row], stream[row], rotation[row])
+
+
+@compiled
+def project(
+    worker: int,
+    workers: int,
+    network: Network,
+    layer: int,
+    stream: Floats,  # [T, width]
+    rotation: Floats,  # [T, 2, head_width / 2]
+    heads: Floats,  # [T, heads + 2 kv_heads, head_width]
+) -> None:
+    """What one worker does of a layer before attention: queries, keys and values, the first two turned."""
+    shape = network.shape
+    inputs, _, x, outputs = _room(network)
+    first, last = _share(len(stream), 1, worker, workers)
+    for row in range(first, last, _TILE):
+        rows = min(_TILE, last - row)
+        _normalise(network, 2 * layer, stream[row : row + rows], inputs, rows)
+        _put(inputs, rows, network.qkv, x)
+        count = heads.shape[1] * shape.head_width
+        _linear(network.qkv, layer, x, rows, 0, count, outputs)
+        for n in range(rows):
+            for head in range(heads.shape[1]):
+                values = heads[row + n, head]
+                values[:] = outputs[n, head * shape.head_width : (head + 1) * shape.head_width]
+                _turn(shape, head, rotation[row + n], values)
+
+
+@compiled
+def keep(
+    worker: int,
+    workers: int,
+    shape: Shape,
+    layer: int,
+    heads: Floats,  # [T, heads + 2 kv_heads, head_width]
+    places: Integers,  # [T]
+    pages: Integers,  # [pages of the sequence]
+    cache: Floats,  # see PagedCache
+) -> None:
+    """Put a worker's share of the keys and values of ``project`` into the cache."""
+    for row in range(*_share(len(heads), 1, worker, workers)):
+        for head in range(2 * shape.kv_heads):
+            _keep(shape, layer, head, heads[row, shape.heads + head], places[row], pages, cache)
+
+
+@compiled
+def attend(
+    worker: int,
+    workers: int,
+    shape: Shape,
+    layer: int,
+    heads: Floats,  # [T, heads + 2 kv_heads, head_width]
+    places: Integers,  # [T], consecutive
+    pages: Integers,  # [pages of the sequence], in which the keys and values are
+    cache: Floats,  # see PagedCache
+    mixed: Floats,  # [T, heads * head_width, padded]
+) -> None:
+    """What one worker does of the attention of a layer."""
+    group, width = shape.heads // shape.kv_heads, shape.head_width
+    queries = np.empty((_SEEING * group, width), np.float32)
+    scores = np.empty((_SEEING * group, (places[-1] // BLOCK + 2) * BLOCK), np.float32)
+    mean_value = np.empty((_SEEING * group, cache.shape[5]), np.float32)
+    none = np.empty((1, 1), np.float32), np.empty((1, 1), np.int32)
+    units = -(-len(heads) // _SEEING)
+    for unit in range(worker, units, workers):  # later ones see more
+        first = unit * _SEEING
+        rows = min(_SEEING, len(heads) - first)
+        for kv_head in range(shape.kv_heads):
+            for n in range(rows * group):
+                queries[n] = heads[first + n // group, kv_head * group + n % group]
+            of_group = Rows(queries, none[0], none[1])
+            _attend(shape, layer, kv_head, of_group, rows, places[first], pages, cache, scores, mean_value)
+            for n in range(rows * group):
+                at = (kv_head * group + n % group) * width
+                mixed[first + n // group, at : at + width] = mean_value[n, :width]
+
+
+@compiled
+def finish(
+    worker: int,
+    workers: int,
+    network: Network,
+    layer: int,
+    mixed: Floats,  # [T, heads * head_width, padded]
+    stream: Floats,  # [T, width]
+) -> None:
+    """What one worker does of a layer after attention, which gave ``mixed``."""
+    shape = network.shape
+    inputs, hidden, x, outputs = _room(network)
+    first, last = _share(len(stream), 1, worker, workers)
+    for row in range(first, last, _TILE):
+        rows = min(_TILE, last - row)
+        tile = stream[row : row + rows]
+        if shape.post_norm:
+            _normalise(network, 2 * layer, tile, inputs, rows)
+        _put(mixed[row : row + rows], rows, network.output, x)
+        _linear(network.output, layer, x, rows, 0, shape.width, outputs)
+        _add(shape, tile, inputs, outputs, rows, 0, shape.width)
+        _normalise(network, 2 * layer + 1, tile, inputs, rows)
+        _put(inputs, rows, network.up, x)
+        _linear(network.up, layer, x, rows, 0, shape.hidden * (2 if shape.gated else 1), outputs)
+        _activate(shape, outputs, hidden, rows, 0, shape.hidden)
+        _put(hidden, rows, network.down, x)
+        _linear(network.down, layer, x, rows, 0, shape.width, outputs)
+        _add(shape, tile, inputs, outputs, rows, 0, shape.width)
+
+
+@compiled
+def read_out(worker: int, workers: int, network: Network, stream: Floats, logits: Floats) -> None:
+    """What one worker does of the logits [T, padded vocabulary] of the stream [T, width] after the last layer."""
+    inputs, _, x, _ = _room(network)
+    first, last = _share(len(stream), 1, worker, workers)
+    for row in range(first, last, _TILE):
+        rows = min(_TILE, last - row)
+        _normalise(network, 2 * network.shape.layers, stream[row : row + rows], inputs, rows)
+        _put(inputs, rows, network.head, x)
+        _linear(network.head, 0, x, rows, 0, logits.shape[1], logits[row : row + rows])
+
+
+@compiled
+def _share(count: int, grain: int, worker: int, workers: int) -> tuple[int, int]:
+    """The part of ``count`` outputs that one worker makes, in whole grains."""
     units = -(-count // grain)
     return min(count, units * worker // workers * grain), min(count, units * (worker + 1) // workers * grain)
+
+
+@compiled
+def _room(network: Network) -> tuple[Floats, Floats, Rows, Floats]:
+    """Inputs, what the MLP has inside, what is multiplied, and outputs, of as many rows of a prompt as go together."""
+    widest = LINE * max(network.qkv.weight.shape[2], network.output.weight.shape[2], network.down.weight.shape[2])
+    most = max(network.qkv.scale.shape[1], network.output.scale.shape[1], network.up.scale.shape[1])
+    x = Rows(
+        np.zeros((_TILE, widest), network.qkv.weight.dtype),
+        np.zeros((_TILE, widest // LINE), np.float32),
+        np.zeros((_TILE, widest // LINE), np.int32),
+    )
+    inputs, hidden = np.zeros((_TILE, widest), np.float32), np.zeros((_TILE, widest), np.float32)
+    return inputs, hidden, x, np.zeros((_TILE, most), np.float32)
 
 
 @compiled
@@ -192,9 +366,10 @@ def _embed(network: Network, token: int, place: int, stream: Floats, rotation: F
     """The stream before the first block, and the angles of rotary positions."""
     shape = network.shape
     scale = network.embedding.scale[0, token]
-    weight = network.embedding.weight[0, token // BLOCK, :, token % BLOCK]  # [width / 64, 64]
+    weight = network.embedding.weight[0, token // BLOCK, :, :, token % BLOCK]  # [width / 64, 16, 4] or [.., 64, 1]
+    depth = weight.shape[2]
     for i in range(shape.width):
-        stream[i] = np.float32(weight[i // LINE, i % LINE]) * scale
+        stream[i] = np.float32(weight[i // LINE, i % LINE // depth, i % depth]) * scale
     if shape.rotary:
         for i in range(len(network.turning)):
             angle = np.float32(place) * network.turning[i]
@@ -227,127 +402,124 @@ def _normalise(network: Network, norm: int, stream: Floats, out: Floats, rows: i
 
 
 @compiled
-def _linear(linear: Linear, layer: int, x: Floats, rows: int, first: int, last: int, out: Floats) -> None:
-    """Outputs ``first`` to ``last`` of a linear map of ``x`` [R, K], into the same columns of ``out``.
-
-    Whole blocks are computed, so the columns around them may be written too.
-    """
-    _, blocks, steps = linear.weight.shape[:3]
-    weight, scale, bias = linear.weight, linear.scale[layer], linear.bias[layer]
-    length, stride, step = steps * LINE, x.shape[1], BLOCK * LINE
-    for block in range(first // BLOCK, -(-last // BLOCK)):
-        n, row = block * BLOCK, 0
-        at = (layer * blocks + block) * BLOCK * length
-        while row + 4 <= rows:
-            for half in range(0, BLOCK, 4):
-                sixteen = dots_4x4(weight, at + half * LINE, LINE, step, x, row * stride, stride, length)
-                for i in range(16):
-                    o = n + half + i // 4
-                    out[row + i % 4, o] = sixteen[i] * scale[o] + bias[o]
-            row += 4
-        if row + 2 <= rows:
-            pairs = dots_8x2(weight, at, LINE, step, x, row * stride, stride, length)
-            for i in range(16):
-                out[row + i % 2, n + i // 2] = pairs[i] * scale[n + i // 2] + bias[n + i // 2]
-            row += 2
-        if row < rows:
-            singles = dots_8x1(weight, at, LINE, step, x, row * stride, stride, length)
-            for i in range(8):
-                out[row, n + i] = singles[i] * scale[n + i] + bias[n + i]
+def _put(inputs: Floats, rows: int, linear: Linear, x: Rows) -> None:
+    """Make ``x`` of what ``linear`` is to read, the first of its padded ``inputs`` [R, K]."""
+    for row in range(rows):
+        for line in range(linear.weight.shape[2]):
+            at, to = row * inputs.shape[1] + line * LINE, row * x.values.shape[1] + line * LINE
+            x.scales[row, line], x.sums[row, line] = put_line(inputs, at, x.values, to)
 
 
 @compiled
-def _place_head(
-    shape: Shape,
-    scratch: Scratch,
-    outputs: Floats,
-    layer: int,
-    head: int,
-    rows: int,
-    places: Integers,
-    pages: Integers,
-    cache: Floats,
-) -> None:
-    """Turn one head of queries, keys or values by its place, and put it where attention looks for it."""
-    page_size, half = cache.shape[4], shape.head_width // 2
+def _linear(linear: Linear, layer: int, x: Rows, rows: int, first: int, last: int, out: Floats) -> None:
+    """Outputs ``first`` to ``last`` of a linear map of ``x``, into the same columns of ``out``.
+
+    Whole blocks are computed, so the columns around them may be written too.
+    """
+    weight, scale, bias = linear.weight, linear.scale[layer], linear.bias[layer]
+    blocks, length = weight.shape[1], weight.shape[2] * LINE
+    begin, end = first // BLOCK * BLOCK, -(-last // BLOCK) * BLOCK
     for row in range(rows):
-        values = outputs[row, head * shape.head_width : (head + 1) * shape.head_width]
-        if shape.rotary and head < shape.heads + shape.kv_heads:
-            cos, sin = scratch.rotation[row]
-            for i in range(half):
-                a, b = values[i], values[i + half]
-                values[i], values[i + half] = a * cos[i] - b * sin[i], b * cos[i] + a * sin[i]
-        page, line = pages[row, places[row] // page_size], places[row] % page_size
-        if head < shape.heads:
-            scratch.queries[row, head, : shape.head_width] = values
-        elif head < shape.heads + shape.kv_heads:
-            cache[page, layer, 0, head - shape.heads, line, : shape.head_width] = values
-        else:
-            cache[page, layer, 1, head - shape.heads - shape.kv_heads, line, : shape.head_width] = values
+        out[row, begin:end] = 0
+    for n in range(begin, end, BLOCK):
+        _multiply(weight, (layer * blocks * BLOCK + n) * length, x, 0, rows, 0, length, out, n)
+    for row in range(rows):
+        for n in range(begin, end):
+            out[row, n] = out[row, n] * scale[n] + bias[n]
+
+
+@compiled
+def _multiply(
+    weights: Weights, at: int, x: Rows, first: int, rows: int, column: int, length: int, out: Floats, out_column: int
+) -> None:
+    """Add the products of a block of weights with rows ``first`` and after to the first rows of ``out``."""
+    row = 0
+    while row + 8 <= rows:
+        multiply_8(weights, at, x, first + row, column, length, out, row, out_column)
+        row += 8
+    if row + 4 <= rows:
+        multiply_4(weights, at, x, first + row, column, length, out, row, out_column)
+        row += 4
+    if row + 2 <= rows:
+        multiply_2(weights, at, x, first + row, column, length, out, row, out_column)
+        row += 2
+    if row < rows:
+        multiply_1(weights, at, x, first + row, column, length, out, row, out_column)
+
+
+@compiled
+def _turn(shape: Shape, head: int, rotation: Floats, values: Floats) -> None:
+    """Turn a head of queries or keys by the angles of its place; a head of values stays as it is."""
+    if shape.rotary and head < shape.heads + shape.kv_heads:
+        half = shape.head_width // 2
+        cos, sin = rotation
+        for i in range(half):
+            a, b = values[i], values[i + half]
+            values[i], values[i + half] = a * cos[i] - b * sin[i], b * cos[i] + a * sin[i]
+
+
+@compiled
+def _keep(shape: Shape, layer: int, head: int, values: Floats, place: int, pages: Integers, cache: Floats) -> None:
+    """Put the keys (of heads below ``kv_heads``) or values of one token where attention looks for them."""
+    page_size, padded = cache.shape[4:]
+    page, position = pages[place // page_size], place % page_size
+    if head < shape.kv_heads:
+        block = cache[page, layer, 0, head].reshape(page_size // BLOCK, padded, BLOCK)[position // BLOCK]
+        for i in range(shape.head_width):
+            block[i, position % BLOCK] = values[i]
+    else:
+        blocks = cache[page, layer, 1, head - shape.kv_heads].reshape(padded // BLOCK, page_size, BLOCK)
+        for i in range(shape.head_width):
+            blocks[i // BLOCK, position, i % BLOCK] = values[i]
 
 
 @compiled
 def _attend(
     shape: Shape,
-    scratch: Scratch,
-    worker: int,
     layer: int,
-    head: int,
-    row: int,
+    kv_head: int,
+    queries: Rows,  # [rows * group, head_width]
+    rows: int,
     place: int,
     pages: Integers,
     cache: Floats,
+    scores: Floats,  # [rows * group, places that are seen, padded]
+    mean_value: Floats,  # [rows * group, padded head_width]
 ) -> None:
-    """Attention of one head of one row over its own sequence, page by page."""
+    """Attention of a few tokens, from ``place`` on, and of the heads that share one head of keys, over their sequence.
+
+    Both products are such as linear maps are: keys are the weights of one output a place, values of one input a place.
+    """
     page_size, padded = cache.shape[4:]
-    scores, mean_value = scratch.scores[worker], scratch.mean_value[worker]
-    scale = np.float32(1 / math.sqrt(shape.head_width))
-    seen_from = max(0, place + 1 - shape.window)
-    keys = _offset(cache, layer, 0, head * shape.kv_heads // shape.heads)
-    values = _offset(cache, layer, 1, head * shape.kv_heads // shape.heads)
+    group = shape.heads // shape.kv_heads
+    base = max(0, place + 1 - shape.window) // BLOCK * BLOCK  # the place of the first score
     page_stride = cache.size // len(cache)
-    query = (row * shape.heads + head) * padded
+    keys = ((layer * 2) * shape.kv_heads + kv_head) * page_size * padded
+    values = ((layer * 2 + 1) * shape.kv_heads + kv_head) * page_size * padded
+    filled = -(-(place + rows - base) // BLOCK) * BLOCK
 
-    count = 0
-    for n in range(seen_from // page_size, place // page_size + 1):
-        line, end = max(0, seen_from - n * page_size), min(page_size, place + 1 - n * page_size)
-        at = pages[n] * page_stride + keys
-        while line + 4 <= end:
-            four = dots_4x1(cache, at + line * padded, padded, LINE, scratch.queries, query, padded, padded)
-            for i in range(4):
-                scores[count + i] = four[i] * scale
-            line, count = line + 4, count + 4
-        while line < end:
-            one = dots_1x1(cache, at + line * padded, padded, LINE, scratch.queries, query, padded, padded)
-            scores[count] = one[0] * scale
-            line, count = line + 1, count + 1
+    for n in range(rows * group):
+        scores[n, :filled] = 0
+        mean_value[n] = 0
+    for column in range(0, filled, BLOCK):
+        at = pages[(base + column) // page_size] * page_stride + keys + (base + column) % page_size * padded
+        _multiply(cache, at, queries, 0, rows * group, 0, shape.head_width, scores, column)
+    scale = np.float32(1 / math.sqrt(shape.head_width))
+    for n in range(rows * group):
+        end = place + n // group + 1  # of what this token sees
+        scores[n, : max(0, end - shape.window) - base] = -np.inf
+        scores[n, end - base : filled] = -np.inf
+        factor = np.float32(1) / exp_and_sum(scores, n * scores.shape[1], filled, scale)
+        for column in range(filled):
+            scores[n, column] *= factor
 
-    best = scores[0]
-    for n in range(1, count):
-        best = max(best, scores[n])
-    filled = -(-count // LANES) * LANES
-    for n in range(count):
-        scores[n] -= best
-    scores[count:filled] = -np.inf
-    total = exp_and_sum(scores, 0, filled)
-
-    mean_value[:] = 0
-    count = 0
-    for n in range(seen_from // page_size, place // page_size + 1):
-        line, end = max(0, seen_from - n * page_size), min(page_size, place + 1 - n * page_size)
-        at = pages[n] * page_stride + values + line * padded
-        for block in range(0, padded, LANES):
-            add_weighted(mean_value, block, cache, at + block, padded, scores, count, end - line)
-        count += end - line
-    for i in range(shape.head_width):
-        scratch.mixed[row, head * shape.head_width + i] = mean_value[i] / total
-
-
-@compiled
-def _offset(cache: Floats, layer: int, kind: int, head: int) -> int:
-    """Where a page has the keys (0) or values (1) of a head, in elements from its beginning."""
-    _, _, _, heads, page_size, padded = cache.shape
-    return ((layer * 2 + kind) * heads + head) * page_size * padded
+    p = Rows(scores, queries.scales, queries.sums)
+    seen_from, end = max(0, place + 1 - shape.window), place + rows
+    for n in range(seen_from // page_size, (end - 1) // page_size + 1):
+        line, last = max(0, seen_from - n * page_size), min(page_size, end - n * page_size)
+        for block in range(0, padded, BLOCK):
+            at = pages[n] * page_stride + values + block * page_size + line * BLOCK
+            _multiply(cache, at, p, 0, rows * group, n * page_size + line - base, last - line, mean_value, block)
 
 
 @compiled
@@ -360,14 +532,24 @@ def _add(shape: Shape, stream: Floats, read: Floats, outputs: Floats, rows: int,
 
 @compiled
 def _activate(shape: Shape, outputs: Floats, hidden: Floats, rows: int, first: int, last: int) -> None:
+    """What the MLP has inside, columns ``first`` to ``last``, of its activations and, where it is gated, its gates."""
+    whole = -(-(last - first) // LANES) * LANES
     for row in range(rows):
-        for n in range(first, last):
-            x = outputs[row, n]
-            if shape.activation == SILU:
-                y = x / (np.float32(1) + np.float32(math.exp(-x)))
-            elif shape.activation == GELU_TANH:
-                inner = np.float32(0.7978845608) * (x + np.float32(0.044715) * x * x * x)
-                y = np.float32(0.5) * x * (np.float32(1) + np.float32(math.tanh(inner)))
+        x, y = outputs[row, first:last], hidden[row, first:last]
+        if shape.activation == GELU:
+            for n in range(len(x)):
+                y[n] = np.float32(0.5) * x[n] * (np.float32(1) + np.float32(math.erf(x[n] * np.float32(0.7071067812))))
+        else:  # x times the logistic function of x or, of the tanh that stands for an erf, of more than x
+            if shape.activation == GELU_TANH:
+                for n in range(len(x)):
+                    y[n] = np.float32(1.5957691216) * (x[n] + np.float32(0.044715) * x[n] * x[n] * x[n])
             else:
-                y = np.float32(0.5) * x * (np.float32(1) + np.float32(math.erf(x * np.float32(0.7071067812))))
-            hidden[row, n] = y * outputs[row, shape.hidden + n] if shape.gated else y
+                y[:] = x
+            logistic(y, 0, whole)
+            hidden[row, last : first + whole] = 0
+            for n in range(len(x)):
+                y[n] *= x[n]
+        if shape.gated:
+            up = outputs[row, shape.hidden + first : shape.hidden + last]
+            for n in range(len(x)):
+                y[n] *= up[n]

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genaisys.models.transformer.config import TransformerConfig
-from genaisys.models.transformer.kernel import BLOCK, GELU, GELU_TANH, SILU, Linear, Network, Scratch, Shape
+from genaisys.models.transformer.kernel import GELU, GELU_TANH, SILU, Linear, Network, Scratch, Shape
 from genaisys.models.transformer.rotary import frequencies
-from genaisys.models.transformer.simd import LINE
+from genaisys.models.transformer.simd import BLOCK, LINE, Rows
 
 _ACTIVATIONS = {"silu": SILU, "gelu_tanh": GELU_TANH, "gelu": GELU}
 EVERYWHERE = 2**62  # a window that ends nowhere
@@ -80,8 +80,8 @@ def _packed(
     """A ``Linear`` of the matrices called ``weights`` in each layer, one below the other, some rows at a time."""
     first = [tensors[name] for name in weights[0]]
     outputs, inputs = sum(map(len, first)), first[0].shape[1]
-    blocks, steps = padded(outputs, BLOCK) // BLOCK, padded(inputs, LINE) // LINE
-    shape = (len(weights), blocks, steps, BLOCK, LINE)
+    blocks, steps, depth = padded(outputs, BLOCK) // BLOCK, padded(inputs, LINE) // LINE, 4 if quantise else 1
+    shape = (len(weights), blocks, steps, LINE // depth, BLOCK, depth)
     packed = Linear(
         np.zeros(shape, np.int8) if quantise else np.zeros(shape, np.float32),
         np.zeros((len(weights), blocks * BLOCK), np.float32),
@@ -97,20 +97,13 @@ def _packed(
                     scale = values.abs().amax(dim=1).clamp(min=1e-12) / 127
                     values = (values / scale[:, None]).round_()
                 place = np.arange(row, row + len(rows))
-                packed.weight[layer, place // BLOCK, :, place % BLOCK] = F.pad(values, (0, steps * LINE - inputs)).view(
-                    -1, steps, LINE
-                )
+                whole = F.pad(values, (0, steps * LINE - inputs)).view(-1, steps, LINE // depth, depth)
+                packed.weight[layer, place // BLOCK, :, :, place % BLOCK] = whole
                 packed.scale[layer, place] = scale
                 row += len(rows)
         if biases is not None:
             packed.bias[layer, :outputs] = torch.cat([tensors[name].detach().float() for name in biases[layer]])
     return packed
-
-
-def unpacked(linear: Linear, layer: int, dtype: torch.dtype) -> Tensor:
-    """The weights of one layer before they are scaled. -> [padded outputs, padded inputs]"""
-    interleaved = torch.from_numpy(linear.weight[layer])  # [N / 8, K / 64, 8, 64]
-    return interleaved.transpose(1, 2).to(dtype, memory_format=torch.contiguous_format).flatten(2).flatten(0, 1)
 
 
 def padded(size: int, grain: int) -> int:
@@ -122,20 +115,25 @@ def scratch_for(config: TransformerConfig, network: Network, rows: int, workers:
     """Room for steps of up to ``rows`` rows by ``workers`` workers."""
     widest = max(linear.weight.shape[2] * LINE for linear in (network.qkv, network.output, network.down, network.head))
     most = max(linear.scale.shape[1] for linear in (network.qkv, network.output, network.up, network.down))
-    head = padded(config.head_width, LINE)
+    group = config.heads // config.kv_heads
 
-    def zeros(*shape: int) -> Array:
-        return np.zeros(shape, np.float32)
+    def zeros(*shape: int, dtype: npt.DTypeLike = np.float32) -> Array:
+        return np.zeros(shape, dtype)
 
     return Scratch(
         stream=zeros(rows, config.width),
         inputs=zeros(workers, rows, widest),
+        rows=Rows(
+            zeros(workers, rows, widest, dtype=network.qkv.weight.dtype),
+            zeros(workers, rows, widest // LINE),
+            zeros(workers, rows, widest // LINE, dtype=np.int32),
+        ),
         outputs=zeros(workers, rows, most),
         rotation=zeros(rows, 2, len(network.turning)),
-        queries=zeros(rows, config.heads, head),
+        queries=zeros(rows, config.heads, config.head_width),
         mixed=zeros(rows, widest),
         hidden=zeros(rows, widest),
-        scores=zeros(workers, padded(config.context_length, LINE)),
-        mean_value=zeros(workers, head),
+        scores=zeros(workers, group, padded(config.context_length, BLOCK) + BLOCK),
+        mean_value=zeros(workers, group, padded(config.head_width, BLOCK)),
         barrier=np.zeros(8, np.int64),
     )

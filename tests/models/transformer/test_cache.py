@@ -10,7 +10,7 @@ from genaisys.models.transformer import llama
 from genaisys.models.transformer.cache import PAGE_SIZE, OutOfMemory, PagedCache
 
 CONFIG = llama(61, 6 * PAGE_SIZE, layers=1, width=4, heads=1, head_width=2, hidden=4)
-PAGE_BYTES = 4 * 2 * PAGE_SIZE * 64  # one layer's keys and values, heads padded to lines of 64 numbers
+PAGE_BYTES = 4 * 2 * PAGE_SIZE * 32  # one layer's keys and values, heads padded to blocks of 32 numbers
 
 
 def cache_of(pages: int) -> PagedCache:

@@ -120,26 +120,18 @@ def test_another_prompt_with_the_same_beginning_is_reused_and_changes_nothing(qu
     assert engine.start(other, Sampling(max_new_tokens=1)).result().reused_tokens == PAGE_SIZE
 
 
-@pytest.mark.parametrize("length", [2, PAGE_SIZE, 2 * PAGE_SIZE, 2 * PAGE_SIZE + 1])
-def test_the_last_token_of_a_prompt_is_not_reused(network: PackedTransformer, length: int) -> None:
-    """It was decoded and not read at once, so its page is not in every bit what reading would make of it."""
-    engine = Engine(network)
-    [prompt] = numbers(1, length, 61)
-    engine.start(prompt, Sampling(max_new_tokens=1)).result()
-    done = engine.start([*prompt, 5], Sampling(max_new_tokens=1)).result()
-    assert done.reused_tokens == (length - 1) // PAGE_SIZE * PAGE_SIZE
-
-
-def test_what_a_text_has_written_is_no_beginning_of_another(network: PackedTransformer) -> None:
-    """Pages that were filled token by token are not those that reading would fill, so they are not kept."""
+def test_what_a_text_has_written_is_the_beginning_of_another(network: PackedTransformer) -> None:
+    """The next turn of a chat reads no reply again. The last token has been chosen, and not read."""
     engine = Engine(network)
     [prompt] = numbers(1, 100, 61)
     done = engine.start(prompt, Sampling(max_new_tokens=200, temperature=2.0, seed=4)).result()
-    longer = [*prompt, *done.tokens, 5]
-    assert len(longer) > PAGE_SIZE + 1
-    again, fresh = (each.start(longer, Sampling(max_new_tokens=9)).result() for each in (engine, Engine(network)))
-    assert again.reused_tokens == 0
-    assert said(again) == said(fresh)
+    reused = (len(prompt) + len(done.tokens) - 1) // PAGE_SIZE * PAGE_SIZE
+    assert reused
+    for more in ([], [5, 7], [5] * PAGE_SIZE):
+        longer = [*prompt, *done.tokens, *more]
+        again, fresh = (each.start(longer, Sampling(max_new_tokens=9)).result() for each in (engine, Engine(network)))
+        assert again.reused_tokens == reused
+        assert said(again) == said(fresh)
 
 
 @torch.no_grad()

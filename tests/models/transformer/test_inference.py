@@ -41,13 +41,12 @@ def long(name: str, **changes: object) -> TransformerConfig:
 
 
 def held(network: PackedTransformer, text: Sequence[int], borders: Sequence[int]) -> Tensor:
-    """Keys and values of ``text`` when it is read in parts that end at ``borders``. -> [L, 2, G, T, d]"""
+    """The pages of ``text`` when it is read in parts that end at ``borders``."""
     cache, pages, start = cache_for(network.config), pages_of(network.config, 2), 0
     for end in [*borders, len(text)]:
         network.prefill(text[start:end], start, pages, cache.pages)
         start = end
-    own = cache.pages[pages].permute(1, 2, 3, 0, 4, 5).flatten(3, 4)
-    return own[:, :, :, : len(text), : network.config.head_width].clone()
+    return cache.pages[pages].clone()
 
 
 @torch.no_grad()
@@ -63,16 +62,16 @@ def test_a_prompt_and_then_a_token_give_the_models_logits(name: str, length: int
     torch.testing.assert_close(logits, model(torch.tensor([text]))[0, -1], atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.parametrize("quantise", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_reading_at_once_and_token_by_token_fill_the_pages_alike(name: str) -> None:
+def test_reading_at_once_and_token_by_token_fill_the_pages_alike(name: str, quantise: bool) -> None:
+    """In every bit, so that what a text has written can be the beginning of the next prompt."""
     model = make(long(name, window=70))
-    network, cache, pages = packed(model), cache_for(model.config), pages_of(model.config, 0)
+    network, cache, pages = packed(model, quantise=quantise), cache_for(model.config), pages_of(model.config, 2)
     [text] = numbers(1, PAGE_SIZE + 40, 61)
     for place, token in enumerate(text):
         network.decode([token], [place], [pages], cache.pages, [])
-    stepwise = cache.pages[pages].permute(1, 2, 3, 0, 4, 5).flatten(3, 4)[:, :, :, : len(text)]
-    torch.testing.assert_close(held(network, text, []), stepwise[..., : model.config.head_width], atol=1e-4, rtol=1e-5)
-    assert (cache.pages[..., model.config.head_width :] == 0).all(), "the kernel multiplies the padding too"
+    assert torch.equal(held(network, text, []), cache.pages[pages])
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -128,7 +127,7 @@ def test_a_prompt_leaves_other_pages_alone() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("name", NAMES)
 def test_int8_logits_are_close_to_those_of_floats(name: str) -> None:
-    """Rounding is 1/254 of a row's largest weight: some hundredths of what logits differ by, in two layers."""
+    """Rounding is 1/254 of the largest weight of a row and input of a line: some hundredths of the logits."""
     model = make(long(name))
     [text] = numbers(1, 60, 61)
     network, cache, pages = packed(model, quantise=True), cache_for(model.config), pages_of(model.config, 0)
@@ -136,7 +135,7 @@ def test_int8_logits_are_close_to_those_of_floats(name: str) -> None:
     rows = network.decode(text[50:], range(50, 60), [pages] * 10, cache.pages, range(10))
     expected = model(torch.tensor([text]))[0, 50:]
     error = (rows - expected).square().mean().sqrt() / expected.std()
-    assert 1e-4 < error < 0.06, error
+    assert 1e-4 < error < 0.08, error
 
 
 def test_a_row_of_zeros_stays_zero() -> None:

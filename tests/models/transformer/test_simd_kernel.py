@@ -16,21 +16,24 @@ from numba import njit
 from tiny_models import CONFIGS, make
 from torch import Tensor
 
-from genaisys.models.transformer import PRESETS, TransformerConfig, gpt, kernel, llama, teenygpt
+from genaisys.models.transformer import PRESETS, TransformerConfig, gpt, kernel, llama, simd, teenygpt
 from genaisys.models.transformer.inference import PackedTransformer
 from genaisys.models.transformer.simd import (
+    BLOCK,
     LINE,
-    add_weighted,
-    dots_1x1,
-    dots_4x1,
-    dots_4x2,
-    dots_4x4,
-    dots_8x1,
-    dots_8x2,
+    PRODUCTS,
+    Rows,
     exp_and_sum,
+    logistic,
+    multiply_1,
+    multiply_2,
+    multiply_4,
+    multiply_8,
+    put_line,
 )
 
-DOTS = {(1, 1): dots_1x1, (4, 1): dots_4x1, (4, 2): dots_4x2, (4, 4): dots_4x4, (8, 1): dots_8x1, (8, 2): dots_8x2}
+MULTIPLY = {1: multiply_1, 2: multiply_2, 4: multiply_4, 8: multiply_8}
+SLOWER = {"vnni 512": ["plain", "vnni 256"], "vnni 256": ["plain"], "plain": []}[PRODUCTS]
 
 ODD = {
     "odd in all": llama(11, 20, layers=2, width=12, heads=3, kv_heads=1, hidden=10),
@@ -48,51 +51,125 @@ ODD = {
 # -- instructions
 
 
-@pytest.mark.parametrize("integers", [False, True])
-@pytest.mark.parametrize(("outputs", "rows"), DOTS)
-def test_dot_products_are_those_of_float64(outputs: int, rows: int, integers: bool) -> None:
-    dots = DOTS[outputs, rows]
-    random, lines = np.random.default_rng(outputs * rows), 3
-    length = lines * LINE
-    weights: Any = random.normal(size=7 + lines * outputs * LINE).astype(np.float32)
-    if integers:
-        weights = random.integers(-127, 128, len(weights)).astype(np.int8)
-    x = random.normal(size=5 + rows * (length + 3)).astype(np.float32)
+@pytest.mark.parametrize("rows", MULTIPLY)
+def test_products_of_floats_are_those_of_float64(rows: int) -> None:
+    """Added to what is there, for any number of inputs, from any column on."""
+    multiply, random = MULTIPLY[rows], np.random.default_rng(rows)
+    weights = random.normal(size=7 + 37 * BLOCK).astype(np.float32)
+    x = random.normal(size=(2 + rows, 45)).astype(np.float32)
+    out = random.normal(size=(1 + rows, 5 + BLOCK + 3)).astype(np.float32)
+    none = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.int32)
 
     @njit
-    def run(weights: Any, x: Any) -> Any:
-        return dots(weights, 7, LINE, outputs * LINE, x, 5, length + 3, length)
+    def run(weights: Any, x: Any, out: Any) -> None:
+        multiply(weights, 7, x, 2, 6, 37, out, 1, 5)
 
-    interleaved = weights[7:].astype(np.float64).reshape(lines, outputs, LINE)
-    matrix = interleaved.transpose(1, 0, 2).reshape(outputs, length)
-    vectors = x[5:].astype(np.float64).reshape(rows, length + 3)[:, :length]
-    expected = matrix @ vectors.T  # [outputs, rows]
-    error = np.abs(np.array(run(weights, x)).reshape(outputs, rows) - expected)
-    assert (error <= 1e-6 * (np.abs(matrix) @ np.abs(vectors.T))).all()
+    expected = out.astype(np.float64)
+    expected[1:, 5:-3] += x[2:, 6:43].astype(np.float64) @ weights[7:].astype(np.float64).reshape(37, BLOCK)
+    run(weights, Rows(x, *none), out)
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+
+
+def product_of_integers(rows: int) -> tuple[Any, Any]:
+    """A product of int8, and what it is in float64."""
+    multiply, random, lines = MULTIPLY[rows], np.random.default_rng(rows), 3
+    weights = random.integers(-128, 128, 7 + lines * LINE * BLOCK).astype(np.int8)
+    values = random.integers(-127, 128, (2 + rows, (1 + lines) * LINE)).astype(np.int8)
+    values[2, LINE:], weights[7 : 7 + LINE * BLOCK] = -127, -128  # as far from 0 as they go
+    scales = random.random((2 + rows, 1 + lines)).astype(np.float32)
+    sums = values.reshape(2 + rows, 1 + lines, LINE).sum(2, dtype=np.int32)
+    out = np.zeros((1 + rows, 5 + BLOCK + 3), np.float32)
+
+    @njit
+    def run(weights: Any, x: Any, out: Any) -> None:
+        multiply(weights, 7, x, 2, LINE, lines * LINE, out, 1, 5)
+
+    run(weights, Rows(values, scales, sums), out)
+    quads = weights[7:].astype(np.float64).reshape(lines * LINE // 4, BLOCK, 4)
+    x = values[2:, LINE:] * np.repeat(scales[2:, 1:].astype(np.float64), LINE, axis=1)
+    return out, x @ quads.transpose(0, 2, 1).reshape(-1, BLOCK)
+
+
+@pytest.mark.parametrize("rows", MULTIPLY)
+def test_products_of_integers_are_exact_within_a_line(rows: int) -> None:
+    out, expected = product_of_integers(rows)
+    np.testing.assert_allclose(out[1:, 5:-3], expected, rtol=1e-6, atol=1e-2)  # of numbers up to 3e6
+    assert not out[0].any()
+    assert not out[:, :5].any()
+    assert not out[:, -3:].any()
+
+
+@pytest.mark.parametrize("products", SLOWER)
+@pytest.mark.parametrize("rows", [1, 4])
+def test_other_processors_give_the_same_bits(rows: int, products: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = product_of_integers(rows)[0]
+    monkeypatch.setattr(simd, "PRODUCTS", products)
+    assert (product_of_integers(rows)[0] == expected).all()
 
 
 @njit
-def _exp_and_sum(x: Any, at: int, count: int) -> Any:
-    return exp_and_sum(x, at, count)
+def _put_line(x: Any, at: int, out: Any, out_at: int) -> Any:
+    return put_line(x, at, out, out_at)
 
 
-def test_exponentials_and_their_sum() -> None:
-    values = np.linspace(-86.99, 0, 160_000, dtype=np.float32)
+def test_a_line_is_rounded_to_integers() -> None:
+    x = np.random.default_rng(0).normal(size=3 + LINE).astype(np.float32)
+    out = np.zeros(5 + LINE + 1, np.int8)
+    scale, total = _put_line(x, 3, out, 5)
+    assert scale == pytest.approx(np.abs(x[3:]).max() / 127)
+    assert np.abs(out[5:-1]).max() == 127
+    assert np.abs(out[5:-1] * scale - x[3:]).max() <= scale / 2 * 1.00001
+    assert total == out.sum()
+    assert not out[:5].any()
+    assert not out[-1]
+
+
+def test_floats_stay_what_they_are() -> None:
+    x, out = np.random.default_rng(0).normal(size=LINE).astype(np.float32), np.zeros(LINE, np.float32)
+    assert _put_line(x, 0, out, 0)[0] == 1
+    assert (x == out).all()
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_the_scale_of_what_is_no_number_is_none(wrong: float) -> None:
+    """Integers cannot say it."""
+    x, out = np.ones(LINE, np.float32), np.zeros(LINE, np.int8)
+    x[40] = wrong
+    assert np.isnan(_put_line(x, 0, out, 0)[0])
+
+
+def test_a_line_of_nothing() -> None:
+    out = np.ones(LINE, np.int8)
+    scale, total = _put_line(np.zeros(LINE, np.float32), 0, out, 0)
+    assert np.isfinite(scale)
+    assert total == 0
+    assert not out.any()
+
+
+@njit
+def _exp_and_sum(x: Any, at: int, count: int, scale: float) -> Any:
+    return exp_and_sum(x, at, count, np.float32(scale))
+
+
+@pytest.mark.parametrize("scale", [1, 0.125])
+def test_exponentials_and_their_sum(scale: float) -> None:
+    values = np.linspace(-86.99 / scale, 3, 160_000, dtype=np.float32)
     found = values.copy()
-    total = _exp_and_sum(found, 0, len(found))
-    expected = np.exp(values.astype(np.float64))
-    assert np.abs(found / expected - 1).max() < 2e-7
-    assert total == pytest.approx(expected.sum(), rel=1e-5)
+    total = _exp_and_sum(found, 0, len(found), scale)
+    exponents = ((values - np.float32(3)) * np.float32(scale)).astype(np.float64)
+    within = exponents > -87
+    assert np.abs(found / np.exp(exponents) - 1)[within].max() < 2e-7
+    assert total == pytest.approx(np.exp(exponents).sum(), rel=1e-5)
 
 
 def test_exponentials_at_the_ends() -> None:
-    x = np.zeros(48, np.float32)
+    x = np.full(48, 5, np.float32)
     x[16:32] = [0, -0.0, -1e-30, -87, -87.01, -88, -104, -1e30, -np.inf, -1, -2, -3, -4, -5, -6, -7]
-    total = _exp_and_sum(x, 16, 16)
+    total = _exp_and_sum(x, 16, 16, 1)
     assert x[16:20] == pytest.approx([1, 1, 1, math.exp(-87)], rel=1e-6)
     assert x[20:25].tolist() == [0] * 5
-    assert (x[:16] == 0).all()
-    assert (x[32:] == 0).all()
+    assert (x[:16] == 5).all()
+    assert (x[32:] == 5).all()
     assert total == pytest.approx(3 + sum(math.exp(-n) for n in range(1, 8)), rel=1e-6)
 
 
@@ -100,23 +177,23 @@ def test_the_exponential_of_no_number_is_none() -> None:
     """Or damaged weights would pass for attention to everything alike."""
     x = np.zeros(16, np.float32)
     x[3] = np.nan
-    assert np.isnan(_exp_and_sum(x, 0, 16))
+    assert np.isnan(_exp_and_sum(x, 0, 16, 1))
     assert np.isnan(x).tolist() == [n == 3 for n in range(16)]
 
 
-def test_weighted_sums() -> None:
-    random = np.random.default_rng(0)
-    values = random.normal(size=3 + 5 * 20).astype(np.float32)
-    p, out = random.normal(size=9).astype(np.float32), random.normal(size=20).astype(np.float32)
+def test_logistic_function() -> None:
+    x = np.concatenate([np.linspace(-100, 100, 32_000 - 2), [-np.inf, np.inf]]).astype(np.float32)
+    x = np.concatenate([[5], x, [np.nan] * 16, [5]]).astype(np.float32)
+    expected = 1 / (1 + np.exp(-x.astype(np.float64)))
 
     @njit
-    def run(out: Any, values: Any, p: Any) -> None:
-        add_weighted(out, 2, values, 3, 20, p, 4, 5)
+    def run(x: Any) -> None:
+        logistic(x, 1, len(x) - 2)
 
-    expected = out.astype(np.float64)
-    expected[2:18] += p[4:].astype(np.float64) @ values[3:].reshape(5, 20)[:, :16]
-    run(out, values, p)
-    np.testing.assert_allclose(out, expected, atol=1e-5)
+    run(x)
+    assert x[0] == x[-1] == 5
+    assert np.isnan(x[-17:-1]).all()
+    np.testing.assert_allclose(x[1:-17], expected[1:-17], rtol=5e-7, atol=2e-38)
 
 
 # -- the whole step
@@ -217,7 +294,7 @@ def test_what_stands_in_unused_memory_does_not_matter() -> None:
     model = make(replace(CONFIGS["qwen2 with a window"], window=None))
     config: TransformerConfig = model.config
     network, cache = packed(model, workers=2), cache_for(model.config)
-    cache.pages[..., : config.head_width] = torch.nan
+    cache.pages[:] = torch.nan
     [text], pages = numbers(1, 20, 61), pages_of(config, 3)
     rows = [network.decode([token], [n], [pages], cache.pages, [0])[0].clone() for n, token in enumerate(text)]
     torch.testing.assert_close(torch.stack(rows), model(torch.tensor([text]))[0], atol=1e-4, rtol=1e-5)
