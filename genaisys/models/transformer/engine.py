@@ -243,6 +243,7 @@ class Engine:
         Raises:
             PromptTooLong: prompt and continuation do not fit into the context.
             UnknownToken: they are of another model's tokens.
+            GenerationFailed: the model gives something that is no number.
         """
         if not prompt:
             raise PromptTooLong("an empty prompt cannot be continued: begin with the start token")
@@ -265,13 +266,17 @@ class Engine:
                     self.model.prefill(prompt[start:last], start, pages, self.cache.pages)
                     self.cache.keep(prompt[:last], pages)
                 logits = self.model.decode([prompt[last]], [last], [pages], self.cache.pages, [0])[0]
+                logits[list(self.model.config.impossible)] = -torch.inf
                 scores = [
                     self.model.log_likelihoods(logits, len(prompt), pages, self.cache.pages, part)
                     for part in _passes(continuations)
                 ]
-                return torch.cat(scores)
             finally:
                 self.cache.close(pages)
+        found = torch.cat(scores)
+        if found.isnan().any():
+            raise GenerationFailed("the model gives no number as a likelihood: its weights are damaged")
+        return found
 
     def next_piece(self, generation: Generation) -> str:
         """The next piece of its text, for which the engine runs as long as it takes; empty when it has ended."""

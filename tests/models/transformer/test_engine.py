@@ -130,6 +130,13 @@ def test_the_last_token_of_a_prompt_is_not_reused(network: PackedTransformer, le
     assert done.reused_tokens == (length - 1) // PAGE_SIZE * PAGE_SIZE
 
 
+def test_what_is_never_generated_has_no_likelihood(network: PackedTransformer) -> None:
+    """The tokens that can come next share all of the probability."""
+    scores = Engine(network).log_likelihoods([5, 6, 7], [[token] for token in range(CONFIG.vocabulary_size)])
+    assert scores[list(CONFIG.impossible)].tolist() == [-torch.inf] * 2
+    assert scores.exp().sum().item() == pytest.approx(1, abs=1e-5)
+
+
 def test_what_a_text_has_written_is_no_beginning_of_another(network: PackedTransformer) -> None:
     """Pages that were filled token by token are not those that reading would fill, so they are not kept."""
     engine = Engine(network)
@@ -609,6 +616,10 @@ def test_damaged_weights_are_told(value: float) -> None:
     for prompt in ([5], [5, 6, 7]):
         with pytest.raises(GenerationFailed, match="no number at token 1"):
             engine.start(prompt, Sampling(max_new_tokens=3)).result()
+        with pytest.raises(GenerationFailed, match="no number as a likelihood") as error:
+            engine.log_likelihoods(prompt, [[5], [5, 6]])
+        one_line(error.value)
+    assert pages_in_use(engine) == 0
 
 
 def test_an_impossible_grammar_fails_its_own_text_only(characters: Tokenizer) -> None:
