@@ -252,4 +252,6 @@ def test_no_examples_is_a_plain_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsWrong, match="no examples to train with"):
         train(Line(), TensorExamples(torch.ones(0, 1)), None, SETTINGS, tmp_path, objective=squares)
     with pytest.raises(SettingsWrong, match="held-out"):
+        evaluate(Line(), TensorExamples(torch.ones(0, 1)), squares)
+    with pytest.raises(SettingsWrong, match="held-out"):
         train(Line(), TensorExamples(torch.ones(1, 1)), TensorExamples(torch.ones(0, 1)), SETTINGS, tmp_path)

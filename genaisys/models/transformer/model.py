@@ -303,7 +303,8 @@ class TransformerLM(GenerativeModel, Density):
         """GPT-2's: normal with 0.02, and what is added to the stream scaled down by its depth.
 
         In post-norm models no stream grows, and matrices so small learn slowly. They keep PyTorch's own weights, as in
-        the book, but for the head: at first all tokens are nearly equally likely. Tied embeddings must be small for that.
+        the book, but for the head: at first all tokens are nearly equally likely. For that tied embeddings must be
+        small, and so all the rest.
         """
         small = self.config.norm_place == "pre" or self.config.tied_embeddings
         for name, parameter in self.named_parameters():
