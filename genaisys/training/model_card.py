@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from genaisys import __version__
 from genaisys.hub import PARTS
 from genaisys.training.report import numbers_table
+from genaisys.version import __version__
 
 
 def write_model_card(
