@@ -383,7 +383,10 @@ def _require_own_folder(folder: Path) -> None:
 def _require_same_run(folder: Path, run: dict[str, Any]) -> None:
     file = folder / "run.json"
     if Checkpoints(folder / "checkpoints").steps() and file.exists():
-        before = json.loads(file.read_text("utf-8"))
+        try:
+            before = json.loads(file.read_bytes())
+        except ValueError as error:
+            raise RunDiffers(f"{file} is damaged, so what {folder} holds is not known: give another folder") from error
         if differences := list(_differences(before, run)):
             raise RunDiffers(f"{folder} holds a training with another {differences[0]}: give another folder")
     else:

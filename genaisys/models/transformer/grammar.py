@@ -18,20 +18,22 @@ if TYPE_CHECKING:
     from genaisys.tokenizers import Tokenizer
 
 
-# White space as json.dumps writes it. Where it is free, a small model may go on with spaces and line breaks for ever.
-_SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-
-
 class GrammarImpossible(GenaisysError):
     """The grammar cannot be read, or no text follows it."""
 
 
 def json_schema(schema: Mapping[str, Any]) -> str:
-    """The grammar of the JSON texts that ``schema`` describes, on one line."""
+    """The grammar of the JSON texts that ``schema`` describes, spaced as ``json.dumps`` does.
+
+    Where white space is free, a small model may go on with spaces and line breaks for ever.
+    """
     from llguidance import LLMatcher
 
     try:
-        return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_SPACING)
+        return LLMatcher.grammar_from_json_schema(
+            json.dumps(schema),
+            overrides={"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "},
+        )
     except (ValueError, TypeError, RecursionError) as error:
         raise GrammarImpossible(f"the JSON schema cannot be used: {_one_line(error)}") from error
 
