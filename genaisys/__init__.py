@@ -4,6 +4,8 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from genaisys.version import __version__
+
 # Threads of torch that wait for each other should spin for some microseconds and then sleep. GNU's OpenMP spins for
 # milliseconds, and where other programs want the processor too that makes two threads many times slower than one; not
 # to spin at all costs a wake-up for each operation. It reads this when torch is first imported.
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
     from genaisys.errors import GenaisysError
     from genaisys.system import GenAISys
 
-__version__ = "0.1.0"
 __all__ = ["GenAISys", "GenaisysError", "__version__"]
 
 _HOMES = {"GenAISys": "genaisys.system", "GenaisysError": "genaisys.errors"}

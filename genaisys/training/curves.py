@@ -10,12 +10,12 @@ from genaisys.training.metrics import Record
 _SMOOTHING = 0.95  # of the losses of single batches, which are noisy
 
 
-def draw_curves(records: Sequence[Record], file: Path, *, loss_in: str = "loss") -> None:
+def draw_curves(records: Sequence[Record], file: Path, *, loss_is: str, accuracy_is: str) -> None:
     """Draw the loss, and accuracy where there is one, against the steps, as PNG.
 
     Args:
         records: the lines of ``metrics.jsonl``.
-        loss_in: what the loss is and its unit, for the axis.
+        loss_is, accuracy_is: what they are, the loss with its unit, for the axes.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # no window, and no state of pyplot's
     from matplotlib.figure import Figure
@@ -30,11 +30,11 @@ def draw_curves(records: Sequence[Record], file: Path, *, loss_in: str = "loss")
     at = [record["step"] for record in evaluations]
     if evaluations:
         axes[0].plot(at, [record["held_out"]["loss"] for record in evaluations], marker=".", label="held out")
-    axes[0].set(xlabel="step", ylabel=loss_in)
+    axes[0].set(xlabel="step", ylabel=loss_is)
     axes[0].legend()
     if with_accuracy:
         axes[1].plot(at, [record["held_out"]["accuracy"] for record in evaluations], marker=".", color="C1")
-        axes[1].set(xlabel="step", ylabel="top-1 accuracy, held out")
+        axes[1].set(xlabel="step", ylabel=f"{accuracy_is}, held out")
     for axis in axes:
         axis.grid(alpha=0.3)
     figure.savefig(file, format="png", dpi=120)

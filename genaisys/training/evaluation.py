@@ -14,6 +14,7 @@ from torch import nn
 from genaisys.training.data import Examples, OfUnequalLength
 from genaisys.training.objectives import Objective, Sums
 from genaisys.training.processes import training_processes
+from genaisys.training.settings import SettingsWrong
 
 _SEED = 0  # what is drawn in an evaluation is the same each time, so that one can be compared with another
 
@@ -59,7 +60,11 @@ def evaluate(model: nn.Module, examples: Examples, objective: Objective, *, batc
     """``loss`` and metrics of ``model`` on all ``examples``, which the processes share.
 
     The model is in eval mode meanwhile. Random numbers are drawn from a seed of their own.
+
+    Raises:
+        SettingsWrong: see :func:`require_enough`.
     """
+    require_enough(examples)
     processes = training_processes()
     numbers = list(range(len(examples)))[processes.process_index :: processes.num_processes]
     if isinstance(examples, OfUnequalLength):
@@ -74,6 +79,15 @@ def evaluate(model: nn.Module, examples: Examples, objective: Objective, *, batc
             means.add(Sums(*objective(model, batch)))
     means.over_processes()
     return means.values()
+
+
+def require_enough(held_out: Examples) -> None:
+    """
+    Raises:
+        SettingsWrong: a process would have no example to evaluate.
+    """
+    if len(held_out) < training_processes().num_processes:
+        raise SettingsWrong("there are no held-out examples, or fewer than processes")
 
 
 @contextmanager

@@ -146,7 +146,10 @@ class LanguageModelTraining:
         }
         if processes.is_main_process:
             model.save_pretrained(output)
-            draw_curves(read_metrics(output / "metrics.jsonl"), output / "curves.png", loss_in="NLL, nats a token")
+            records = read_metrics(output / "metrics.jsonl")
+            draw_curves(
+                records, output / "curves.png", loss_is="NLL, nats a token", accuracy_is="top-1 accuracy of next tokens"
+            )
             write_samples(model, tokenizer, report, output / "samples.md", seed=self.settings.seed)
             write_model_card(name, self.recipe, self.data.described(), report, output / "README.md")
         processes.wait_for_everyone()

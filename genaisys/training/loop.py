@@ -38,7 +38,7 @@ from genaisys.errors import GenaisysError
 from genaisys.training.checkpoints import Checkpoint, Checkpoints
 from genaisys.training.data import Examples, OfUnequalLength, Order
 from genaisys.training.ema import EMA
-from genaisys.training.evaluation import Means, evaluate, modes_kept
+from genaisys.training.evaluation import Means, evaluate, modes_kept, require_enough
 from genaisys.training.interruption import interruption
 from genaisys.training.metrics import MetricsLog, Record
 from genaisys.training.objectives import Objective, Sums, evaluation_of, objective_of
@@ -110,8 +110,8 @@ def train(
         raise SettingsWrong("there are no examples to train with")
     if settings.batch_size < processes.num_processes:
         raise SettingsWrong(f"batch_size {settings.batch_size} is less than one for each of the processes")
-    if held_out is not None and len(held_out) < processes.num_processes:
-        raise SettingsWrong("there are no held-out examples, or fewer than processes")
+    if held_out is not None:
+        require_enough(held_out)
     run = {"settings": asdict(settings), "processes": processes.num_processes, **(described or {})}
     with _claimed(folder, run, processes.is_main_process), modes_kept(model):
         model.to(processes.device).train()
@@ -383,7 +383,10 @@ def _require_own_folder(folder: Path) -> None:
 def _require_same_run(folder: Path, run: dict[str, Any]) -> None:
     file = folder / "run.json"
     if Checkpoints(folder / "checkpoints").steps() and file.exists():
-        before = json.loads(file.read_text("utf-8"))
+        try:
+            before = json.loads(file.read_bytes())
+        except ValueError as error:
+            raise RunDiffers(f"{file} is damaged, so what {folder} holds is not known: give another folder") from error
         if differences := list(_differences(before, run)):
             raise RunDiffers(f"{folder} holds a training with another {differences[0]}: give another folder")
     else:

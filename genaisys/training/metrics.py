@@ -54,7 +54,7 @@ def read_metrics(file: Path) -> list[Record]:
     if not file.exists():
         return []
     records = []
-    for line in file.read_text("utf-8").splitlines():
+    for line in file.read_bytes().splitlines():
         try:
             records.append(json.loads(line))
         except ValueError:

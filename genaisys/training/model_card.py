@@ -1,15 +1,16 @@
-"""The model card of a model that was trained from a recipe, in the form of the Hugging Face hub."""
+"""Model cards, in the form of the Hugging Face hub: of what a recipe has trained from the beginning, or fine-tuned."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from genaisys.hub import PARTS
 from genaisys.training.report import numbers_table
+from genaisys.version import __version__
 
 
 def write_model_card(
@@ -21,7 +22,6 @@ def write_model_card(
         data: what the data are, and their licence.
     """
     what, licence = data
-    written = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True, width=120)
     file.write_text(
         f"""---
 library_name: transformers
@@ -31,20 +31,79 @@ tags: [genaisys]
 
 # {name}
 
-A language model with {report["weights"]:,} weights, trained from the beginning with genaisys {version("genaisys")}.
+A language model with {report["weights"]:,} weights, trained from the beginning with genaisys {__version__}.
 
 - **Data:** {what}; {report["training_texts"]:,} texts to learn from, {report["held_out_texts"]:,} held out.
 - **Licence of the data:** {licence}.
-- **Command:** `genaisys train {name}.yaml`, which is the recipe below.
+- **Command:** `genaisys train {name}.yaml`, where that file holds the recipe below.
 - **Steps:** {report["steps"]:,}; these are the weights of step {report["best_step"]:,}, the best on held-out texts.
 
 {numbers_table(report)}
 
 `curves.png` shows the course of the training, `samples.md` what the model writes.
 
-```yaml
-{written.rstrip()}
-```
+{_in_a_block(recipe)}
 """,
         "utf-8",
     )
+
+
+def write_fine_tuned_card(
+    name: str,
+    library: str,
+    recipe: Mapping[str, Any],
+    counts: Mapping[str, int],
+    loss_is: str,
+    report: Mapping[str, Any],
+    file: Path,
+) -> None:
+    """Write what the model goes on from, what it has learned from, what that has changed, and how to make it again.
+
+    Args:
+        library: what opens it: ``transformers``, ``peft`` or ``genaisys``.
+        counts: of the examples, by their names.
+        loss_is: what the held-out loss is, and its unit.
+    """
+    base = recipe["model"]
+    licence = f", whose licence is {PARTS[base].licence}" if base in PARTS else ""
+    examples = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in counts.items())
+    files = ", ".join(f"`{Path(file).name}`" for file in recipe["data"]["files"])
+    file.write_text(
+        f"""---
+library_name: {library}
+tags: [genaisys]
+---
+
+# {name}
+
+Fine-tuned from `{base}`{licence}, with genaisys {__version__}: {report["trained_weights"]:,} of \
+{report["weights"]:,} weights ({report["trained_share"]:.2%}) were trained.
+
+- **Data:** {files}: {examples}.
+- **Command:** `genaisys finetune {name}.yaml`, where that file holds the recipe below.
+- **Steps:** {report["steps"]:,}; these are the weights of step {report["best_step"]:,}.
+
+{_before_and_after(report, loss_is)}
+
+{_in_a_block(recipe)}
+""",
+        "utf-8",
+    )
+
+
+def _before_and_after(report: Mapping[str, Any], loss_is: str) -> str:
+    prefix, suffix = "held_out_", "_before"
+    names = [name.removeprefix(prefix).removesuffix(suffix) for name in report if name.endswith(suffix)]
+    if not names:
+        return "Nothing was held out."
+    rows = [
+        f"| {loss_is if name == 'loss' else name.replace('_', ' ')} "
+        f"| {report[prefix + name + suffix]:.4f} | {report[prefix + name]:.4f} |"
+        for name in names
+    ]
+    return "\n".join(["| held-out examples | before | after |", "| --- | --- | --- |", *rows])
+
+
+def _in_a_block(recipe: Mapping[str, Any]) -> str:
+    written = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True, width=120)
+    return f"```yaml\n{written.rstrip()}\n```"

@@ -13,20 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from genaisys.training.fields import RecipeWrong, chosen
 from genaisys.training.language_models import LanguageModelTraining
 from genaisys.training.metrics import Record
+from genaisys.training.recipe_files import find_recipe, read_recipe
 
-SHIPPED = Path(__file__).with_name("recipes")
 KINDS: Mapping[str, type[LanguageModelTraining]] = {"language model": LanguageModelTraining}
-
-_LARGEST = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -60,33 +54,7 @@ def open_recipe(name: str) -> Recipe:
     Raises:
         RecipeWrong: there is none, or it cannot be followed; the message names the key.
     """
-    file = _find(name)
-    content = _read(file)
-    kind = chosen(content.pop("kind", None), KINDS, "kind")
+    file = find_recipe(name)
+    content = read_recipe(file, "train")
+    kind = KINDS[content.pop("kind")]
     return Recipe(file.stem, kind.from_recipe(content, file.parent))
-
-
-def _find(name: str) -> Path:
-    file = Path(name).expanduser()
-    shipped = sorted(path.stem for path in SHIPPED.glob("*.yaml"))
-    if name in shipped and not file.is_file():
-        return SHIPPED / f"{name}.yaml"
-    if file.is_file():
-        return file
-    near = get_close_matches(name, shipped, n=1)
-    advice = f"did you mean {near[0]}?" if near else f"give a YAML file, or one of {', '.join(shipped)}"
-    raise RecipeWrong(f"there is no recipe {name}: {advice}")
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        if file.stat().st_size > _LARGEST:
-            raise RecipeWrong(f"{file} is too large for a recipe")
-        content = yaml.safe_load(file.read_bytes())
-    except OSError as error:
-        raise RecipeWrong(f"{file} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise RecipeWrong(f"{file} is not YAML: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(content, dict):
-        raise RecipeWrong(f"{file} must hold keys and values, such as kind, data and training")
-    return content

@@ -194,6 +194,14 @@ def test_another_training_in_the_folder_is_refused(tmp_path: Path) -> None:
         train(Line(), data, None, SETTINGS, tmp_path, objective=squares, described={"data": "cats"})
 
 
+def test_a_folder_that_does_not_tell_what_it_holds_is_refused(tmp_path: Path) -> None:
+    data = TensorExamples(torch.ones(8, 1))
+    train(Line(), data, None, SETTINGS, tmp_path, objective=squares)
+    (tmp_path / "run.json").write_bytes(b"\xff")
+    with pytest.raises(RunDiffers, match=r"run\.json is damaged"):
+        train(Line(), data, None, SETTINGS, tmp_path, objective=squares)
+
+
 def test_two_trainings_at_once_in_a_folder_are_refused(tmp_path: Path) -> None:
     data = TensorExamples(torch.ones(8, 1))
 
@@ -251,5 +259,7 @@ def test_bfloat16_trains_float32_weights(tmp_path: Path) -> None:
 def test_no_examples_is_a_plain_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsWrong, match="no examples to train with"):
         train(Line(), TensorExamples(torch.ones(0, 1)), None, SETTINGS, tmp_path, objective=squares)
+    with pytest.raises(SettingsWrong, match="held-out"):
+        evaluate(Line(), TensorExamples(torch.ones(0, 1)), squares)
     with pytest.raises(SettingsWrong, match="held-out"):
         train(Line(), TensorExamples(torch.ones(1, 1)), TensorExamples(torch.ones(0, 1)), SETTINGS, tmp_path)

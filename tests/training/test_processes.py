@@ -7,16 +7,19 @@ from pathlib import Path
 
 import pytest
 import tiny
+from test_recipes import changed, written
 
 from genaisys.training.metrics import read_metrics
+from genaisys.training.recipes import open_recipe
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """Seven sequences a batch, four for one process and three for the other."""
     arguments = ["10", "7", "0.0"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     subprocess.run(
-        [*torchrun, tiny.__file__, str(tmp_path / "two"), *arguments], check=True, capture_output=True, timeout=120
+        [*TORCHRUN, tiny.__file__, str(tmp_path / "two"), *arguments], check=True, capture_output=True, timeout=120
     )
     one = [sys.executable, tiny.__file__, str(tmp_path / "one"), *arguments]
     result = json.loads(subprocess.run(one, check=True, capture_output=True, timeout=120).stdout)
@@ -28,3 +31,15 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
             assert other["held_out"] == pytest.approx(mine["held_out"], rel=1e-4)
         else:
             assert other == pytest.approx(mine, rel=1e-4)
+
+
+def test_the_command_in_two_processes(tmp_path: Path) -> None:
+    """One report, that of the training by one process, and the same files."""
+    recipe = written(tmp_path, changed("model.dropout", 0.0))  # which each process draws for itself
+    command = ["-m", "genaisys", "train", recipe, "--output", str(tmp_path / "two"), "--json"]
+    done = subprocess.run([*TORCHRUN, *command], check=True, capture_output=True, timeout=120)
+    two, one = json.loads(done.stdout), open_recipe(recipe).run(tmp_path / "one")
+    for name, value in one.items():
+        assert name == "output" or two[name] == pytest.approx(value, rel=1e-3), name
+    ours, theirs = ({path.name for path in (tmp_path / name).iterdir()} - {".lock"} for name in ("one", "two"))
+    assert ours == theirs

@@ -13,8 +13,11 @@ from typer.testing import CliRunner
 from genaisys.cli import app
 from genaisys.models.transformer import TransformerLM
 from genaisys.training.fields import RecipeWrong
+from genaisys.training.finetuning.recipes import KINDS as FINE_TUNING_KINDS
+from genaisys.training.finetuning.recipes import open_fine_tuning
 from genaisys.training.loop import RunDiffers
-from genaisys.training.recipes import SHIPPED, open_recipe
+from genaisys.training.recipe_files import COMMANDS, SHIPPED
+from genaisys.training.recipes import KINDS, open_recipe
 from genaisys.training.texts import TextData, training_and_held_out
 
 LINES = [
@@ -73,7 +76,7 @@ def test_training_from_a_file_writes_a_model_with_its_card_curves_and_samples(tm
     card = (output / "README.md").read_text()
     assert card.startswith("---\n")
     assert "CC0-1.0" in card
-    assert "genaisys train mine" in card
+    assert "genaisys train mine.yaml" in card
     assert f"{report['bits_per_character']:.4f}" in card
 
 
@@ -177,11 +180,33 @@ def test_a_file_that_is_no_recipe_is_a_plain_error(tmp_path: Path, content: str,
         open_recipe(written(tmp_path, content))
 
 
-def test_recipes_are_shipped_and_found_by_name() -> None:
-    names = sorted(file.stem for file in SHIPPED.glob("*.yaml"))
-    assert {"teenygpt", "headlines-gpt"} <= set(names)
-    assert open_recipe("teenygpt").name == "teenygpt"
-    assert open_recipe("headlines-gpt").steps > 0
+def test_every_kind_has_its_command() -> None:
+    assert {kind for kind, command in COMMANDS.items() if command == "train"} == set(KINDS)
+    assert {kind for kind, command in COMMANDS.items() if command == "finetune"} == set(FINE_TUNING_KINDS)
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in SHIPPED.glob("*.yaml")))
+def test_shipped_recipes_are_found_by_name_and_right(name: str) -> None:
+    """Each by one of the two commands; the other one points to it."""
+    command = COMMANDS[yaml.safe_load((SHIPPED / f"{name}.yaml").read_text())["kind"]]
+    follow: dict[str, Any] = {"train": open_recipe, "finetune": open_fine_tuning}
+    recipe = follow.pop(command)(name)
+    assert recipe.name == name
+    assert recipe.steps > 0
+    for other in follow.values():
+        with pytest.raises(RecipeWrong, match=f"follow it with genaisys {command} {name}"):
+            other(name)
+
+
+def test_a_recipe_for_the_other_command_is_a_plain_error(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["train", "json-answers"])
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "is a recipe of the kind conversations: follow it with genaisys finetune json-answers" in result.stderr
+    with pytest.raises(RecipeWrong, match=r"genaisys train .*mine\.yaml"):
+        open_fine_tuning(written(tmp_path))
+
+
+def test_a_name_that_is_nearly_right() -> None:
     with pytest.raises(RecipeWrong, match="did you mean teenygpt"):
         open_recipe("tenygpt")
 

@@ -71,6 +71,13 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> No
     assert losses(tmp_path / "damaged") == losses(tmp_path / "whole")
 
 
+def test_metrics_end_before_a_line_that_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    for damaged in (b'{"step": 2', b"\xff\xfe\n", b"\0\0\0"):
+        file.write_bytes(b'{"step": 1}\n' + damaged)
+        assert read_metrics(file) == [{"step": 1}]
+
+
 def test_all_checkpoints_damaged_is_a_plain_error(tmp_path: Path) -> None:
     run(tmp_path)
     for state in (tmp_path / "checkpoints").glob("*/state.json"):

@@ -91,6 +91,7 @@ def teenygpt(
     Unlike listing 11.2 a head has ``width / heads`` numbers, as everywhere else, and not ``width``.
     """
     settings: dict[str, Any] = {
+        "tied_embeddings": False,
         "norm": "layer",
         "norm_place": "post",
         "positions": "learned",

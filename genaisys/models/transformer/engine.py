@@ -243,6 +243,7 @@ class Engine:
         Raises:
             PromptTooLong: prompt and continuation do not fit into the context.
             UnknownToken: they are of another model's tokens.
+            GenerationFailed: the model gives something that is no number.
         """
         if not prompt:
             raise PromptTooLong("an empty prompt cannot be continued: begin with the start token")
@@ -269,9 +270,12 @@ class Engine:
                     self.model.log_likelihoods(logits, len(prompt), pages, self.cache.pages, part)
                     for part in _passes(continuations)
                 ]
-                return torch.cat(scores)
             finally:
                 self.cache.close(pages)
+        found = torch.cat(scores)
+        if found.isnan().any():
+            raise GenerationFailed("the model gives no number as a likelihood: its weights are damaged")
+        return found
 
     def next_piece(self, generation: Generation) -> str:
         """The next piece of its text, for which the engine runs as long as it takes; empty when it has ended."""

@@ -20,7 +20,8 @@ from genaisys.tokenizers import Tokenizer
 
 def generate(model: TransformerLM, requests: Iterable[tuple[Sequence[int], Sampling]]) -> list[Generated]:
     """A text for each prompt, in their order."""
-    packed = PackedTransformer(model.config, model.state_dict(), quantise=False)
+    weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}  # a trained model may be on a GPU
+    packed = PackedTransformer(model.config, weights, quantise=False)
     return Engine(packed, model.tokenizer).run(requests)
 
 

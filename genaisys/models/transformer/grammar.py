@@ -23,11 +23,17 @@ class GrammarImpossible(GenaisysError):
 
 
 def json_schema(schema: Mapping[str, Any]) -> str:
-    """The grammar of the JSON texts that ``schema`` describes."""
+    """The grammar of the JSON texts that ``schema`` describes, spaced as ``json.dumps`` does.
+
+    Where white space is free, a small model may go on with spaces and line breaks for ever.
+    """
     from llguidance import LLMatcher
 
     try:
-        return LLMatcher.grammar_from_json_schema(json.dumps(schema))
+        return LLMatcher.grammar_from_json_schema(
+            json.dumps(schema),
+            overrides={"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "},
+        )
     except (ValueError, TypeError, RecursionError) as error:
         raise GrammarImpossible(f"the JSON schema cannot be used: {_one_line(error)}") from error
 

@@ -92,7 +92,7 @@ class PackedTransformer:
             last_logits: what ``decode`` gave for the prompt's last token. [V]
         """
         with torch.inference_mode():
-            first = last_logits.log_softmax(-1)
+            first = self._log_p(last_logits)
             scores = torch.stack([first[ids[0]] if ids else first.new_zeros(()) for ids in continuations])
             if all(len(ids) < 2 for ids in continuations):
                 return scores
@@ -120,7 +120,7 @@ class PackedTransformer:
             for part in torch.arange(len(inputs)).split(_LOGIT_ROWS):
                 logits = np.empty((len(part), self.network.head.scale.shape[1]), np.float32)
                 self._crew.share(read_out, self.network, stream[part[0] : part[-1] + 1], logits)
-                log_p = torch.from_numpy(logits)[:, : self.config.vocabulary_size].log_softmax(-1)
+                log_p = self._log_p(torch.from_numpy(logits)[:, : self.config.vocabulary_size])
                 scores.index_add_(0, owner[part], log_p.gather(1, targets[part, None])[:, 0])
             return scores
 
@@ -138,6 +138,11 @@ class PackedTransformer:
                 break
             self._crew.share(finish, network, layer, mixed, stream)
         return stream
+
+    def _log_p(self, logits: Tensor) -> Tensor:
+        """Of what can be generated, in nats. [..., V] -> [..., V]"""
+        logits[..., list(self.config.impossible)] = -torch.inf
+        return logits.log_softmax(-1)
 
     def _parts(self, heads: Floats) -> tuple[Tensor, ...]:
         """Queries, keys and values of tokens. [T, H + 2 G, d] -> [H, T, d], [G, T, d], [G, T, d]"""

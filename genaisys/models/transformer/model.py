@@ -300,8 +300,16 @@ class TransformerLM(GenerativeModel, Density):
         return torch.cat([self._start(x), x[:, :-1]], dim=1)
 
     def _initialise(self) -> None:
-        """GPT-2's: normal with 0.02, and what is added to the stream scaled down by its depth."""
+        """GPT-2's: normal with 0.02, and what is added to the stream scaled down by its depth.
+
+        In post-norm models no stream grows, and matrices so small learn slowly. They keep PyTorch's own weights, as in
+        the book, but for the head: at first all tokens are nearly equally likely. For that tied embeddings must be
+        small, and so all the rest.
+        """
+        small = self.config.norm_place == "pre" or self.config.tied_embeddings
         for name, parameter in self.named_parameters():
+            if not small and name != "head.weight":
+                continue
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
             elif parameter.dim() > 1:

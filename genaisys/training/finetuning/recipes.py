@@ -20,10 +20,11 @@ from typing import Any
 
 import torch
 
+from genaisys.hub import PartMissing
 from genaisys.models.text_classifier import TextClassifier
 from genaisys.models.transformer import TransformerLM
 from genaisys.models.transformer.generation import NoTokenizer
-from genaisys.training.fields import RecipeWrong, chosen, filled
+from genaisys.training.fields import RecipeWrong, filled
 from genaisys.training.finetuning.adapter_files import require_adapter_format
 from genaisys.training.finetuning.added_tokens import add_tokens, train_rows
 from genaisys.training.finetuning.chat_tokens import ChatTokens, Fitted
@@ -35,7 +36,7 @@ from genaisys.training.finetuning.preferences import Pairs, preference_loss
 from genaisys.training.finetuning.rows import Conversations, learned_tokens
 from genaisys.training.finetuning.tuning import Prepared, tune
 from genaisys.training.metrics import Record
-from genaisys.training.recipes import _find, _read
+from genaisys.training.recipe_files import find_recipe, read_recipe
 from genaisys.training.settings import TrainingSettings
 
 
@@ -84,7 +85,9 @@ class ConversationRecipe(_Recipe):
         training, validation = tokenised(learned), tokenised(held_out)
         self._with_adapter(model)
         counts = {"conversations": len(learned), "held_out_conversations": len(held_out), **vars(fitted)}
-        return Prepared(model, model, training, validation, learned_tokens, "NLL, nats a token", counts)
+        return Prepared(
+            model, model, training, validation, learned_tokens, "NLL, nats a token", "top-1 accuracy of tokens", counts
+        )
 
     def _opened(self) -> tuple[TransformerLM, ChatTokens]:
         model = _language_model(self.model)
@@ -126,7 +129,8 @@ class PreferenceRecipe(_Recipe):
         training, validation = pairs(learned), pairs(held_out)
         self._with_adapter(model)
         counts = {"preferences": len(learned), "held_out_preferences": len(held_out), **vars(fitted)}
-        return Prepared(model, model, training, validation, preference_loss(self.beta), "DPO loss, nats a pair", counts)
+        loss, loss_is = preference_loss(self.beta), "DPO loss, nats a preference"
+        return Prepared(model, model, training, validation, loss, loss_is, "share of chosen answers preferred", counts)
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,8 @@ class LabelRecipe(_Recipe):
         training, validation = (LabelledTexts(classifier, examples, length) for examples in (learned, held_out))
         self._with_adapter(model)
         counts = {"classes": len(labels), "texts": len(learned), "held_out_texts": len(held_out)}
-        return Prepared(classifier, model, training, validation, label_loss, "-log p(label), nats a text", counts)
+        loss_is = "-log p(label), nats a text"
+        return Prepared(classifier, model, training, validation, label_loss, loss_is, "accuracy of labels", counts)
 
 
 KINDS: Mapping[str, type[_Recipe]] = {
@@ -182,7 +187,8 @@ class FineTuning:
         """
         settings = self.recipe.training
         torch.manual_seed(settings.seed)  # of the adapter's first weights
-        return tune(self.recipe.prepared(self.folder), settings, output, self.recipe.model, self.written, on_record)
+        prepared = self.recipe.prepared(self.folder)
+        return tune(self.name, prepared, settings, output, self.recipe.model, self.written, on_record)
 
 
 def open_fine_tuning(name: str) -> FineTuning:
@@ -191,15 +197,18 @@ def open_fine_tuning(name: str) -> FineTuning:
     Raises:
         RecipeWrong: there is none, or it cannot be followed; the message names the key.
     """
-    file = _find(name)
-    written = _read(file)
+    file = find_recipe(name)
+    written = read_recipe(file, "finetune")
     content = dict(written)
-    kind = chosen(content.pop("kind", None), KINDS, "kind")
+    kind = KINDS[content.pop("kind")]
     return FineTuning(file.stem, filled(kind, content, ""), file.parent, written)
 
 
 def _language_model(name: str) -> TransformerLM:
-    model = TransformerLM.from_pretrained(name)
+    try:
+        model = TransformerLM.from_pretrained(name)
+    except PartMissing as error:
+        raise PartMissing(f"{error}; or if another recipe makes it, follow that one first, and from here") from error
     if model.tokenizer is None:
         raise NoTokenizer(f"{name} has no tokenizer: put a tokenizer.json into its folder")
     return model

@@ -16,6 +16,7 @@ from genaisys.training.finetuning.adapter_files import save_adapter
 from genaisys.training.finetuning.lora import lora_layers, merge, trained_weights
 from genaisys.training.loop import train
 from genaisys.training.metrics import Record, read_metrics
+from genaisys.training.model_card import write_fine_tuned_card
 from genaisys.training.objectives import Objective
 from genaisys.training.processes import training_processes
 from genaisys.training.settings import TrainingSettings
@@ -34,7 +35,7 @@ class Prepared:
 
     Attributes:
         model: all of it, and ``backbone``, the language model in it.
-        loss_in: what the loss is, and its unit.
+        loss_is, accuracy_is: what the loss is, and its unit; and what the metric ``accuracy`` is.
         counts: of the examples, for the report.
     """
 
@@ -43,11 +44,13 @@ class Prepared:
     training: FingerprintedExamples
     held_out: FingerprintedExamples
     objective: Objective
-    loss_in: str
+    loss_is: str
+    accuracy_is: str
     counts: Mapping[str, int]
 
 
 def tune(
+    name: str,
     prepared: Prepared,
     settings: TrainingSettings,
     output: Path,
@@ -55,11 +58,12 @@ def tune(
     recipe: Mapping[str, Any],
     on_record: Callable[[Record], None],
 ) -> dict[str, Any]:
-    """Train, save adapter and merged model in ``output``, and report, as JSON.
+    """Train, save adapter and merged model in ``output``, each with its card, and report, as JSON.
 
     The held-out loss is measured before as well: an adapter that is new changes nothing.
 
     Args:
+        name: the recipe's.
         base: the name of the model that this goes on from.
     """
     processes = training_processes()
@@ -79,14 +83,7 @@ def tune(
         described={"recipe": recipe, **data},
         on_record=on_record,
     )
-    if processes.is_main_process:
-        if lora_layers(backbone) and model is backbone:
-            save_adapter(backbone, output / "adapter", base)
-        merge(backbone)
-        model.eval().save_pretrained(output / "model")
-        draw_curves(read_metrics(output / "metrics.jsonl"), output / "curves.png", loss_in=prepared.loss_in)
-    processes.wait_for_everyone()
-    return {
+    report = {
         "output": str(output),
         "steps": result.step,
         "best_step": result.best_step,
@@ -97,3 +94,19 @@ def tune(
         **{f"held_out_{name}_before": value for name, value in before.items()},
         **{f"held_out_{name}": value for name, value in result.held_out.items()},
     }
+    if processes.is_main_process:
+
+        def write_card(folder: Path, library: str) -> None:
+            file = folder / "README.md"
+            write_fine_tuned_card(name, library, recipe, prepared.counts, prepared.loss_is, report, file)
+
+        if lora_layers(backbone) and model is backbone:
+            save_adapter(backbone, output / "adapter", base)
+            write_card(output / "adapter", "peft")
+        merge(backbone)
+        model.eval().save_pretrained(output / "model")
+        write_card(output / "model", "transformers" if model is backbone else "genaisys")
+        records = read_metrics(output / "metrics.jsonl")
+        draw_curves(records, output / "curves.png", loss_is=prepared.loss_is, accuracy_is=prepared.accuracy_is)
+    processes.wait_for_everyone()
+    return report

@@ -120,6 +120,17 @@ def test_another_prompt_with_the_same_beginning_is_reused_and_changes_nothing(qu
     assert engine.start(other, Sampling(max_new_tokens=1)).result().reused_tokens == PAGE_SIZE
 
 
+def test_what_is_never_generated_has_no_likelihood(network: PackedTransformer) -> None:
+    """The tokens that can come next share all of the probability, and so do those after them."""
+    engine, impossible = Engine(network), list(CONFIG.impossible)
+    scores = engine.log_likelihoods([5, 6, 7], [[token] for token in range(CONFIG.vocabulary_size)])
+    assert scores[impossible].tolist() == [-torch.inf] * 2
+    assert scores.exp().sum().item() == pytest.approx(1, abs=1e-5)
+    seconds = engine.log_likelihoods([5, 6, 7], [[9, token] for token in range(CONFIG.vocabulary_size)])
+    assert seconds[impossible].tolist() == [-torch.inf] * 2
+    assert (seconds - scores[9]).exp().sum().item() == pytest.approx(1, abs=1e-5)
+
+
 def test_what_a_text_has_written_is_the_beginning_of_another(network: PackedTransformer) -> None:
     """The next turn of a chat reads no reply again. The last token has been chosen, and not read."""
     engine = Engine(network)
@@ -601,6 +612,10 @@ def test_damaged_weights_are_told(value: float) -> None:
     for prompt in ([5], [5, 6, 7]):
         with pytest.raises(GenerationFailed, match="no number at token 1"):
             engine.start(prompt, Sampling(max_new_tokens=3)).result()
+        with pytest.raises(GenerationFailed, match="no number as a likelihood") as error:
+            engine.log_likelihoods(prompt, [[5], [5, 6]])
+        one_line(error.value)
+    assert pages_in_use(engine) == 0
 
 
 def test_an_impossible_grammar_fails_its_own_text_only(characters: Tokenizer) -> None:

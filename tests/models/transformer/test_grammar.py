@@ -81,6 +81,18 @@ def test_a_random_model_follows_a_schema(engine: Engine, characters: Tokenizer, 
     check(done.text)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_white_space_is_that_of_json_dumps(engine: Engine, characters: Tokenizer, seed: int) -> None:
+    """Where it is free, a hot model writes little else."""
+    items = {"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 9}
+    properties = {"a": items, "b": {"type": "null"}}
+    schema = {"type": "object", "properties": properties, "required": ["a", "b"], "additionalProperties": False}
+    sampling = Sampling(max_new_tokens=690, temperature=3.0, seed=seed, grammar=json_schema(schema))
+    done = engine.start(characters.encode("x"), sampling).result()
+    assert done.finish == "end"
+    assert done.text == json.dumps(json.loads(done.text))
+
+
 @pytest.mark.parametrize("pattern", [r"[ab]{3}-\d{2}", "yes|no", "(ab)+c", "é{2}", "x?"])
 def test_a_text_matches_a_regular_expression_as_a_whole(engine: Engine, characters: Tokenizer, pattern: str) -> None:
     texts = set()

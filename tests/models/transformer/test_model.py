@@ -267,11 +267,13 @@ def test_teenygpt_has_about_a_million_weights() -> None:
     assert 1.0e6 < sum(parameter.numel() for parameter in blocks.parameters()) < 1.2e6
 
 
+@pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("preset", PRESETS)
 @torch.no_grad()
-def test_a_fresh_model_is_nearly_uniform(preset: str) -> None:
+def test_a_fresh_model_is_nearly_uniform(preset: str, tied: bool) -> None:
     """So that training begins at ``log(vocabulary)`` nats a token."""
     torch.manual_seed(0)
-    model = TransformerLM(PRESETS[preset](VOCABULARY, 16, layers=2, width=64, heads=4, **SPECIAL)).eval()
+    sizes = {"layers": 2, "width": 64, "heads": 4, "tied_embeddings": tied}
+    model = TransformerLM(PRESETS[preset](VOCABULARY, 16, **sizes, **SPECIAL)).eval()
     loss = model.causal_loss(text(16, 8)) / 8
     assert loss.mean().item() == pytest.approx(torch.tensor(float(VOCABULARY)).log().item(), abs=0.1)

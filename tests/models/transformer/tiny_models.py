@@ -31,13 +31,13 @@ CONFIGS: dict[str, TransformerConfig] = {
     "gpt2": gpt(VOCABULARY, CONTEXT, **_SMALL, hidden=48, dropout=0.1),
     "gpt2 with its own head": gpt(VOCABULARY, CONTEXT, **_SMALL, tied_embeddings=False, activation="gelu"),
     "gpt1": teenygpt(
-        VOCABULARY, CONTEXT, **_SMALL, hidden=128, bos=1, pad=0, ends=(2,), mask=3, masked_weight=0.5,
-        causal_weight=2.0, impossible=(0, 1, 3),
+        VOCABULARY, CONTEXT, **_SMALL, hidden=128, tied_embeddings=True, bos=1, pad=0, ends=(2,), mask=3,
+        masked_weight=0.5, causal_weight=2.0, impossible=(0, 1, 3),
     ),
     "gpt1 with its own head": teenygpt(
-        VOCABULARY, CONTEXT, **_SMALL, hidden=128, tied_embeddings=False, activation="silu", norm_epsilon=1e-3
+        VOCABULARY, CONTEXT, **_SMALL, hidden=128, activation="silu", norm_epsilon=1e-3
     ),
-    "opt": teenygpt(VOCABULARY, CONTEXT, **_SMALL, hidden=80, bos=1, pad=0, ends=(2,)),
+    "opt": teenygpt(VOCABULARY, CONTEXT, **_SMALL, hidden=80, tied_embeddings=True, bos=1, pad=0, ends=(2,)),
     "opt without biases": gpt(
         VOCABULARY, CONTEXT, **_SMALL, query_bias=False, output_bias=False, mlp_bias=False, tied_embeddings=False
     ),

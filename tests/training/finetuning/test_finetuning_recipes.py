@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from genaisys.cli import app
+from genaisys.hub import PartMissing
 from genaisys.models.text_classifier import TextClassifier
 from genaisys.models.transformer import TransformerLM
 from genaisys.training.fields import RecipeWrong
@@ -22,7 +23,7 @@ from genaisys.training.finetuning.examples import ExamplesBroken, conversation, 
 from genaisys.training.finetuning.recipes import open_fine_tuning
 from genaisys.training.loop import RunDiffers
 from genaisys.training.metrics import read_metrics
-from genaisys.training.recipes import SHIPPED
+from genaisys.training.recipe_files import SHIPPED
 from genaisys.training.settings import SettingsWrong
 
 CHATS = [messages(turns) for turns in (["hi", "ho"], ["a", "bcd", "e", "f"], ["what", "no"], ["x", "yz"], ["by", "so"])]
@@ -61,6 +62,12 @@ def test_conversations(tmp_path: Path) -> None:
         "k_proj", "o_proj", "q_proj", "v_proj",
     ]  # fmt: skip
     assert (output / "curves.png").read_bytes().startswith(b"\x89PNG")
+    for folder, library in (("adapter", "peft"), ("model", "transformers")):
+        card = (output / folder / "README.md").read_text()
+        assert card.startswith(f"---\nlibrary_name: {library}\n")
+        assert "genaisys finetune mine.yaml" in card
+        assert "`data.jsonl`: 4 conversations, 1 held out conversations, 0 shortened, 0 skipped" in card
+        assert f"| NLL, nats a token | {report['held_out_loss_before']:.4f} | {report['held_out_loss']:.4f} |" in card
     assert [record["step"] for record in read_metrics(output / "metrics.jsonl") if "held_out" not in record] == [
         1,
         2,
@@ -104,6 +111,7 @@ def test_labels(tmp_path: Path) -> None:
     assert (report["classes"], report["texts"], report["held_out_texts"]) == (2, 8, 2)
     assert 0 <= report["held_out_accuracy"] <= 1
     assert TextClassifier.from_pretrained(tmp_path / "out" / "model").labels == ("even", "odd")
+    assert (tmp_path / "out" / "model" / "README.md").read_text().startswith("---\nlibrary_name: genaisys\n")
 
 
 def test_a_training_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -150,6 +158,12 @@ def test_recipes_that_cannot_be_followed(tmp_path: Path, changes: dict[str, Any]
     assert reason in str(error.value)
 
 
+def test_a_base_that_another_recipe_has_yet_to_make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PartMissing, match=r"^json-answers/model is not on this machine.*follow that one first"):
+        open_fine_tuning("short-answers").run(tmp_path / "out")
+
+
 def test_broken_lines_stop_it_before_it_begins(tmp_path: Path) -> None:
     file = recipe(tmp_path, "conversations", [*CHATS, {"messages": []}])
     with pytest.raises(ExamplesBroken, match="line 6 "):
@@ -186,11 +200,6 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 # -- what is shipped
-
-
-@pytest.mark.parametrize("name", ["json-answers", "short-answers"])
-def test_shipped_recipes_are_right(name: str) -> None:
-    assert open_fine_tuning(name).name == name
 
 
 def test_the_shipped_data_keep_their_format() -> None:
