@@ -1,11 +1,8 @@
 """Running a packed transformer: a prompt at once, or a token a step.
 
-``prefill`` reads many tokens: layer by layer, linear maps by the kernel and attention by torch, in bfloat16 where the
-weights are int8. ``decode`` reads one token, or a few, of each of several sequences, all of it in the kernel.
-Both write keys and values into the same pages.
-
-A prompt is read in pieces that end where pages end, and nothing in a piece depends on how the tokens before it came
-into their pages. So a page that another prompt has filled with the same tokens is the page that this one would fill.
+``prefill`` reads many tokens, layer by layer; ``decode`` reads one token, or a few, of each of several sequences. Both
+are the kernel's, go through the same sums, and write keys and values into the same pages: a page holds the same bits
+whether its tokens came as a prompt, in whatever pieces, or were generated.
 """
 
 from __future__ import annotations
