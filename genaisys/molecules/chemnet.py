@@ -53,4 +53,5 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
     shared = np.sqrt(np.linalg.eigvalsh(root @ b.covariance @ root).clip(0)).sum()
     difference = a.mean - b.mean
-    return float(difference @ difference + np.trace(a.covariance) + np.trace(b.covariance) - 2 * shared)
+    distance = difference @ difference + np.trace(a.covariance) + np.trace(b.covariance) - 2 * shared
+    return max(float(distance), 0.0)  # it may be rounded to just below

@@ -28,6 +28,12 @@ def nearest(queries: Packed, library: Packed) -> tuple[Tensor, Tensor]:
     return best, which
 
 
+def similarities(queries: Packed, library: Packed) -> Tensor:
+    """Of each query to each of the library. -> [Q, N]"""
+    columns = [torch.cat([_similarity(rows, part) for _, rows in _blocks(queries)]) for _, part in _blocks(library)]
+    return torch.cat(columns, dim=1)
+
+
 def mean_powers(fingerprints: Packed, powers: tuple[int, ...]) -> list[Tensor]:
     """For each power the mean of ``similarity ** power`` of each molecule to all, itself included. -> of [N]"""
     sums = [torch.zeros(len(fingerprints), dtype=torch.double) for _ in powers]
