@@ -15,7 +15,7 @@ from genaisys.errors import GenaisysError
 from genaisys.models.transformer import TransformerLM
 from genaisys.models.transformer.lockstep import sample_many
 from genaisys.molecules.parsing import parsed
-from genaisys.molecules.wishes import WishImpossible, Wishes
+from genaisys.molecules.wishes import Wishes, WishImpossible
 
 _PART = 1024  # molecules drawn before it is looked whether there are enough
 _PATIENCE = 20_000  # molecules drawn of which none was wanted, after which the wishes are given up

@@ -47,7 +47,9 @@ def read_range(text: str, name: str) -> tuple[float, float]:
     found = _RANGE.fullmatch(text)
     if found is None or found.groups() == (None, None):
         raise WishImpossible(f"{name} is {text!r}: write a range such as 2..3, 2.. or ..3")
-    low, high = (default if value is None else float(value) for value, default in zip(found.groups(), (-1e9, 1e9), strict=True))
+    low, high = (
+        default if value is None else float(value) for value, default in zip(found.groups(), (-1e9, 1e9), strict=True)
+    )
     if low > high:
         raise WishImpossible(f"{name} is {text}: the first number must not be above the second")
     return low, high
