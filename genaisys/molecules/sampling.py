@@ -133,6 +133,6 @@ def _endless(model: TransformerLM, sampling: MoleculeSampling) -> Iterator[str]:
 def _given_up(counts: Counts, at_last: int) -> str:
     found = f"{counts.kept} were found among {at_last:,}" if counts.kept else "none was found"
     return (
-        f"of the last {_PATIENCE:,} molecules that were drawn ({counts.valid / counts.drawn:.0%} valid) none was wanted, "
+        f"of the last {_PATIENCE:,} molecules drawn ({counts.valid / counts.drawn:.0%} valid) none was wanted, "
         f"{found}: widen the ranges, or leave out the substructure or unique"
     )

@@ -1,4 +1,4 @@
-"""Similarity of molecules: Tanimoto's of their fingerprints, bits in common over bits in either; 1 for two empty ones."""
+"""Tanimoto's similarity of fingerprints: the bits in common over the bits in either, and 1 for two without any."""
 
 from __future__ import annotations
 
