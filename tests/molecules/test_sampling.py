@@ -13,7 +13,7 @@ from genaisys.molecules.drawing import CannotWrite, draw_grid, write_molecules
 from genaisys.molecules.generators import GeneratorMissing, load_generator
 from genaisys.molecules.properties import PROPERTIES, properties, properties_of
 from genaisys.molecules.sampling import CannotSample, MoleculeSampling, raw_smiles, sample_molecules
-from genaisys.molecules.wishes import WishImpossible, Wishes, read_range, read_substructure
+from genaisys.molecules.wishes import Wishes, WishImpossible, read_range, read_substructure
 from genaisys.tokenizers import smiles_tokenizer
 
 PAD, BOS, EOS = 0, 1, 2
@@ -111,7 +111,7 @@ def test_wishes_are_fulfilled(chemist: Words) -> None:
 
 
 def test_what_cannot_be_had_is_given_up_with_a_reason(chemist: Words) -> None:
-    with pytest.raises(WishImpossible, match="67% valid.*2 were found.*widen"):
+    with pytest.raises(WishImpossible, match=r"67% valid.*2 were found.*widen"):
         sample_molecules(chemist, 3, MoleculeSampling(unique=True))
     with pytest.raises(WishImpossible, match="none was found"):
         sample_molecules(chemist, 1, MoleculeSampling(wishes=Wishes({"weight": (900.0, 901.0)})))
