@@ -40,7 +40,7 @@ def test_texts_are_drawn_from_the_density(preset: type) -> None:
     total = 0.0
     for sequence in [*ended, *full]:
         row = torch.tensor([[*sequence, *[PAD] * (3 - len(sequence))]])
-        p = float(model.log_prob(row).exp())
+        p = model.log_prob(row).exp().item()
         body = sequence[:-1] if sequence[-1] == EOS else sequence
         assert counts.get(tuple(body), 0) / n == pytest.approx(p, abs=5 * (p * (1 - p) / n) ** 0.5 + 1e-4)
         total += p
