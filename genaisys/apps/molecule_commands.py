@@ -60,9 +60,10 @@ def sample(
         raise GenaisysError("--raw writes a .smi file: not all of it are molecules")
     sampling = MoleculeSampling(temperature, top_p, unique, wishes, seed)
     generator = load_generator(model)
+    counts: dict[str, float] = {"drawn": n}
     with _progress("molecules", n) as show:
         if raw:
-            smiles, counts = [], {"drawn": n}
+            smiles = []
             for each in raw_smiles(generator, n, sampling):
                 smiles.append(each)
                 show("molecules", len(smiles), n)

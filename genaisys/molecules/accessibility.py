@@ -86,11 +86,11 @@ def _table(file: Path) -> np.ndarray:
             case "EMPTY_LIST" | "LIST":
                 score = None  # the next number is the score of those that follow
             case "BINFLOAT" | "FLOAT":
-                score = float(value)
+                score = float(value or 0)
             case "BININT" | "BININT1" | "BININT2" | "LONG" | "LONG1" | "INT":
                 if score is None:
                     raise ScoresMissing(f"{file} is not RDKit's table of fragments: a score is missing")
-                fragments.append(int(value))
+                fragments.append(int(value or 0))
                 scores.append(score)
             case "PROTO" | "MARK" | "APPEND" | "APPENDS" | "STOP" | "PUT" | "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
                 pass  # the shape of the lists
