@@ -1,4 +1,4 @@
-"""``genaisys molecules``: sample, score, draw and compare molecules."""
+"""``genaisys molecules``: sample, score, check, draw and compare molecules."""
 
 from __future__ import annotations
 
@@ -113,6 +113,27 @@ def score(
     for name, value in result.items():
         table.add_row(name, f"{value:.4f}")
     out.print(table)
+
+
+@molecules.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="SMILES, one a line, or a table with a column smiles.")],
+    output: Annotated[Path | None, typer.Option("--out", help="A .smi, .csv or .sdf file of those to keep.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How many strings of a file are molecules, and why the others are not; what training needs are clean files."""
+    from genaisys.molecules.drawing import write_molecules
+    from genaisys.molecules.files import read_molecules
+
+    library = read_molecules(file)
+    if output is not None:
+        write_molecules(library.smiles, output)
+    if as_json:
+        _print_json({"molecules": len(library.smiles), "rejects": dict(library.rejects.most_common())})
+        return
+    out.print(f"{len(library.smiles):,} molecules")
+    for reason, count in library.rejects.most_common():
+        out.print(f"{count:,} rejected: {escape(reason)}")
 
 
 @molecules.command()

@@ -99,3 +99,14 @@ def test_similar_and_draw(tmp_path: Path) -> None:
     done = run(app, ["molecules", "draw", "CCO", str(known), "--out", str(picture)])
     assert done.exit_code == 0, done.output
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_check_counts_rejects_and_keeps_the_rest(tmp_path: Path) -> None:
+    file, clean = tmp_path / "some.csv", tmp_path / "clean.smi"
+    file.write_text("name,smiles\na,CCO\nb,CC(C\nc,C1CC\nd,c1ccccc1\n")
+    done = run(app, ["molecules", "check", str(file), "--out", str(clean), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {
+        "molecules": 2, "rejects": {"a branch that is not closed": 1, "a ring that is not closed": 1}
+    }  # fmt: skip
+    assert clean.read_text() == "CCO\nc1ccccc1\n"
