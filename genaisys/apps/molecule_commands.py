@@ -1,4 +1,4 @@
-"""``genaisys molecules``: sample, score, check, draw and compare molecules."""
+"""``genaisys molecules``: sample, score, check, draw, compare and optimise molecules."""
 
 from __future__ import annotations
 
@@ -182,6 +182,39 @@ def similar(
         return
     for each in found:
         out.print(f"{each.similarity:.3f}  {escape(each.smiles)}", soft_wrap=True)
+
+
+@molecules.command()
+def optimise(
+    goal: Annotated[str, typer.Option(help="qed, or a molecule (SMILES) to become similar to.")] = "qed",
+    output: Annotated[Path | None, typer.Option("--out", help="A .smi, .csv, .sdf, .svg or .png file.")] = None,
+    model: Annotated[str, typer.Option(help="The shipped smiles-gpt, or the folder of a model.")] = "smiles-gpt",
+    top: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the best to give.")] = 100,
+    steps: Annotated[int, typer.Option(min=1, max=100_000, help="Of learning, 64 molecules each.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Makes the search repeatable.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Search for molecules with a high score, by REINVENT's policy gradient. In Python, the score may be your own."""
+    from genaisys.molecules.drawing import write_molecules
+    from genaisys.molecules.generators import load_generator
+    from genaisys.molecules.goals import goal_called
+    from genaisys.molecules.optimisation import Optimisation
+    from genaisys.molecules.optimisation import optimise as search
+
+    score, settings = goal_called(goal), Optimisation(steps=steps, seed=seed)
+    prior = load_generator(model)
+    with _progress("steps", steps) as show:
+        found = search(prior, score, settings, lambda step, mean: show(f"mean score {mean:.3f}", step, steps))
+    best = found.best(top)
+    if output is not None:
+        write_molecules([smiles for smiles, _ in best], output)
+    if as_json:
+        counts = {"drawn": found.drawn, "valid": found.valid, "unscored": found.unscored}
+        _print_json({**counts, "best": [{"smiles": smiles, "score": value} for smiles, value in best]})
+        return
+    for smiles, value in best if output is None else ():
+        out.print(f"{value:.3f}  {escape(smiles)}", soft_wrap=True)
+    err.print(f"{found.drawn:,} drawn, {found.valid:,} valid. These are proposals, not tested compounds.")
 
 
 def _wishes(ranges: dict[str, str], scaffold: str | None) -> Wishes:
