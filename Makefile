@@ -66,3 +66,4 @@ bench: $(VENV)/.bench parts
 	$(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/lora_step.py
 	$(BIN)/python benchmarks/tokenizer_training.py
+	$(BIN)/python benchmarks/molecule_generation.py

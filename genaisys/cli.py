@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
+from genaisys.apps.molecule_commands import molecules
 from genaisys.errors import GenaisysError
 from genaisys.hub import DEFAULT_CHAT_MODEL, DEFAULT_TEXT_ENCODER
 
@@ -78,6 +79,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(molecules, name="molecules")
 
 
 def _not_empty(text: str) -> str:
@@ -240,7 +242,9 @@ def generate(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A YAML file, or a shipped recipe: teenygpt, headlines-gpt.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A YAML file, or a shipped recipe: teenygpt, headlines-gpt, smiles-gpt.")
+    ],
     output: Annotated[Path | None, typer.Option(help="Folder of the model; by default, the recipe's name.")] = None,
     as_json: AsJson = False,
 ) -> None:

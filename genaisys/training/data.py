@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -43,37 +44,50 @@ class TensorExamples:
 
 
 class TokenSequences:
-    """Sequences of tokens of unequal length; a batch is padded to its own longest."""
+    """Sequences of tokens of unequal length; a batch is padded to its own longest.
 
-    def __init__(self, sequences: Sequence[Sequence[int]], pad: int) -> None:
-        self.sequences = [torch.tensor(sequence, dtype=torch.long) for sequence in sequences]
+    They lie one behind the other in one tensor, so that there may be millions of them.
+    """
+
+    def __init__(self, sequences: Iterable[Sequence[int]], pad: int) -> None:
+        tokens, ends = array("i"), array("q", [0])
+        for sequence in sequences:
+            tokens.extend(sequence)
+            ends.append(len(tokens))
+        self._tokens = torch.from_numpy(np.array(tokens))  # [all tokens], int32
+        self._ends = ends
         self.pad = pad
 
     def __len__(self) -> int:
-        return len(self.sequences)
+        return len(self._ends) - 1
+
+    @property
+    def sequences(self) -> list[Tensor]:
+        """Each as a tensor of its own."""
+        return [self._sequence(number) for number in range(len(self))]
 
     def batch(self, numbers: Sequence[int]) -> Tensor:
-        rows = [self.sequences[number] for number in numbers]
+        rows = [self._sequence(number) for number in numbers]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad)  # [B, T]
 
     def length(self, number: int) -> int:
-        return len(self.sequences[number])
+        return self._ends[number + 1] - self._ends[number]
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all tokens, in hexadecimal: the same texts by the same tokenizer."""
-        digest = hashlib.sha256()
-        for sequence in self.sequences:
-            digest.update(len(sequence).to_bytes(8, "little") + sequence.numpy().tobytes())
-        return digest.hexdigest()
+        return hashlib.sha256(np.array(self._ends).tobytes() + self._tokens.numpy().tobytes()).hexdigest()
+
+    def _sequence(self, number: int) -> Tensor:
+        return self._tokens[self._ends[number] : self._ends[number + 1]].long()
 
 
-def documents_as_sequences(documents: Sequence[Sequence[int]], eos: int, length: int) -> list[list[int]]:
+def documents_as_sequences(documents: Iterable[Sequence[int]], eos: int, length: int) -> list[list[int]]:
     """One sequence a document: its tokens and EOS, or its first ``length`` tokens where it is longer."""
     return [[*document[:length], eos][:length] for document in documents]
 
 
-def documents_in_rows(documents: Sequence[Sequence[int]], eos: int, length: int) -> list[list[int]]:
+def documents_in_rows(documents: Iterable[Sequence[int]], eos: int, length: int) -> list[list[int]]:
     """Long documents one behind the other, each with EOS, cut into rows of ``length`` tokens; the last may be shorter.
 
     A row may hold the end of one document and the beginning of another: EOS tells them apart.

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 import torch
 
 from genaisys.models.transformer import PRESETS, TransformerConfig, TransformerLM
-from genaisys.tokenizers import Tokenizer, character_tokenizer, train_bpe
+from genaisys.tokenizers import Tokenizer, character_tokenizer, smiles_tokenizer, train_bpe
 from genaisys.training.curves import draw_curves
 from genaisys.training.data import TokenSequences, documents_as_sequences, documents_in_rows
 from genaisys.training.fields import RecipeWrong, chosen, filled, require_known, typed
@@ -24,6 +24,7 @@ from genaisys.training.texts import TextData, training_and_held_out
 
 _PARTS = ("data", "tokenizer", "model", "training")
 _COMPUTED = ("vocabulary_size", "bos", "pad", "mask", "ends", "impossible")  # they come from the tokenizer
+_AT_ONCE = 1 << 14  # texts that are encoded together: the tokenizer takes kilobytes for each
 _OF_CHECKPOINTS = ("rotary_scaling",)  # it stretches what was trained before
 
 
@@ -41,7 +42,14 @@ class _BPE:
         return train_bpe(texts, vocabulary_size=self.vocabulary_size, context_length=context_length)
 
 
-TOKENIZERS: Mapping[str, type[_Characters] | type[_BPE]] = {"character": _Characters, "bpe": _BPE}
+@dataclass(frozen=True)
+class _Smiles:
+    def made_from(self, texts: list[str], context_length: int) -> Tokenizer:
+        return smiles_tokenizer(texts)
+
+
+_TokenizerKind = _Characters | _BPE | _Smiles
+TOKENIZERS: Mapping[str, type[_TokenizerKind]] = {"character": _Characters, "bpe": _BPE, "smiles": _Smiles}
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class LanguageModelTraining:
     """
 
     data: TextData
-    tokenizer: _Characters | _BPE
+    tokenizer: _TokenizerKind
     preset: str
     sizes: Mapping[str, Any]
     settings: TrainingSettings
@@ -161,4 +169,6 @@ class LanguageModelTraining:
         assert pad is not None
         into = documents_in_rows if self.data.packed else documents_as_sequences
         length = self.sizes["context_length"] - 1  # BOS takes one place
-        return TokenSequences(into(tokenizer.encode_batch(texts), eos, length), pad)
+        parts = (texts[start : start + _AT_ONCE] for start in range(0, len(texts), _AT_ONCE))
+        documents = (tokens for part in parts for tokens in tokenizer.encode_batch(part))
+        return TokenSequences(into(documents, eos, length), pad)

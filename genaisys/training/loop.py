@@ -33,6 +33,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast, gather, reduce, send_to_device, set_seed
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from genaisys.errors import GenaisysError
 from genaisys.training.checkpoints import Checkpoint, Checkpoints
@@ -42,7 +43,7 @@ from genaisys.training.evaluation import Means, evaluate, modes_kept, require_en
 from genaisys.training.interruption import interruption
 from genaisys.training.metrics import MetricsLog, Record
 from genaisys.training.objectives import Objective, Sums, evaluation_of, objective_of
-from genaisys.training.optimizer import adamw, learning_rate
+from genaisys.training.optimizer import learning_rate, optimizer_of
 from genaisys.training.processes import training_processes
 from genaisys.training.random_states import random_states, set_random_states
 from genaisys.training.settings import SettingsWrong, TrainingSettings
@@ -164,7 +165,7 @@ class _Training:
         self.changing = self.parameters | _buffers(model)
         for tensor in self.changing.values():
             tensor.data.copy_(broadcast(tensor.data))  # all processes begin with the weights of the first
-        self.optimizer = adamw(self.parameters.values(), settings)
+        self.optimizer = optimizer_of(model, self.parameters.values(), settings)
         self.ema = EMA(self.parameters, settings.ema_decay) if settings.ema_decay is not None else None
         self.order = Order(len(training), settings.seed)
         self.checkpoints = Checkpoints(folder / "checkpoints")
@@ -322,8 +323,16 @@ class _Training:
         set_random_states({name: state[self.processes.process_index] for name, state in states.items()})
 
 
-def _arithmetic(settings: TrainingSettings, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
+@contextmanager
+def _arithmetic(settings: TrainingSettings, device: torch.device) -> Iterator[None]:
+    bfloat16 = settings.precision == "bfloat16"
+    # On processors, fused attention has a gradient in bfloat16 that takes many times as long as two products.
+    written_out = bfloat16 and device.type == "cpu"
+    with (
+        torch.autocast(device.type, torch.bfloat16, enabled=bfloat16),
+        sdpa_kernel(SDPBackend.MATH) if written_out else nullcontext(),
+    ):
+        yield
 
 
 def _buffers(model: nn.Module) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""AdamW that decays matrices only, and its learning rate: linear warm-up, then a cosine."""
+"""Optimizers that decay matrices only, and their learning rate: linear warm-up, then a cosine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,31 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from genaisys.training.muon import Muon
 from genaisys.training.settings import TrainingSettings
+
+
+def optimizer_of(
+    model: nn.Module, parameters: Iterable[nn.Parameter], settings: TrainingSettings
+) -> torch.optim.Optimizer:
+    """The optimizer that the settings name, for some of the parameters of ``model``.
+
+    Muon moves the matrices of linear maps, unless they are tied to an embedding; AdamW all else.
+    """
+    parameters = list(parameters)
+    if settings.optimizer == "adamw":
+        return adamw(parameters, settings)
+    modules = list(model.modules())
+    embeddings = {id(module.weight) for module in modules if isinstance(module, nn.Embedding)}
+    maps = {id(module.weight) for module in modules if isinstance(module, nn.Linear)} - embeddings
+    rest = adamw([parameter for parameter in parameters if id(parameter) not in maps], settings)
+    return Muon(
+        [parameter for parameter in parameters if id(parameter) in maps],
+        [{"params": group["params"], "weight_decay": group["weight_decay"]} for group in rest.param_groups],
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        betas=settings.betas,
+    )
 
 
 def adamw(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> torch.optim.AdamW:

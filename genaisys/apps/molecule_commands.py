@@ -1,0 +1,243 @@
+"""``genaisys molecules``: sample, score, check, draw, compare and optimise molecules."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from genaisys.errors import GenaisysError
+
+# RDKit and torch take seconds to import: each verb imports what it needs, so that `--help` is instant.
+if TYPE_CHECKING:
+    from genaisys.molecules.wishes import Wishes
+
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+molecules = typer.Typer(help="New molecules: proposals of a model, not tested compounds.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Range = Annotated[str | None, typer.Option(metavar="LOW..HIGH", help="A range, such as 2..3, 2.. or ..3.")]
+
+
+@molecules.command()
+def sample(
+    n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="How many molecules.")] = 20,
+    output: Annotated[Path | None, typer.Option("--out", help="A .smi, .csv, .sdf, .svg or .png file.")] = None,
+    model: Annotated[str, typer.Option(help="The shipped smiles-gpt, or the folder of a model.")] = "smiles-gpt",
+    temperature: Annotated[float, typer.Option(help="1: as the model has learned; less: likelier ones.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens of this probability.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Makes what is drawn repeatable.")] = 0,
+    unique: Annotated[bool, typer.Option("--unique", help="Each molecule once.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="What the model writes, valid or not: for score.")] = False,
+    logp: Range = None,
+    qed: Range = None,
+    sa: Range = None,
+    weight: Range = None,
+    tpsa: Range = None,
+    rings: Range = None,
+    scaffold: Annotated[str | None, typer.Option(help="A substructure that each must hold, SMILES or SMARTS.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """New molecules, valid and as they are wished, and how many were drawn for them."""
+    from genaisys.molecules.drawing import write_molecules
+    from genaisys.molecules.generators import load_generator
+    from genaisys.molecules.sampling import MoleculeSampling, raw_smiles, sample_molecules
+
+    ranges = {"logP": logp, "QED": qed, "SA": sa, "weight": weight, "TPSA": tpsa, "rings": rings}
+    wishes = _wishes({name: value for name, value in ranges.items() if value is not None}, scaffold)
+    if raw and (unique or scaffold or wishes.ranges):
+        raise GenaisysError("--raw gives what the model writes: leave out --unique, --scaffold and the ranges")
+    if raw and output is not None and output.suffix != ".smi":
+        raise GenaisysError("--raw writes a .smi file: not all of it are molecules")
+    sampling = MoleculeSampling(temperature, top_p, unique, wishes, seed)
+    generator = load_generator(model)
+    counts: dict[str, float] = {"drawn": n}
+    with _progress("molecules", n) as show:
+        if raw:
+            smiles = []
+            for each in raw_smiles(generator, n, sampling):
+                smiles.append(each)
+                show("molecules", len(smiles), n)
+        else:
+            samples = sample_molecules(generator, n, sampling, lambda kept: show("molecules", kept, n))
+            smiles, counts = samples.smiles, samples.counts.as_json()
+    if raw and output is not None:
+        output.write_text("".join(f"{each}\n" for each in smiles), "utf-8")
+    elif output is not None:
+        write_molecules(smiles, output)
+    if as_json:
+        _print_json({**counts, "seed": seed, "out": None if output is None else str(output), "smiles": smiles})
+        return
+    if output is None:
+        for each in smiles:
+            out.print(each, markup=False, soft_wrap=True)
+    described = ", ".join(f"{value:.1%} {name}" if name == "validity" else f"{value:,} {name}"
+                          for name, value in counts.items() if value)  # fmt: skip
+    err.print(f"{described}. These are proposals, not tested compounds.", markup=False)
+
+
+@molecules.command()
+def score(
+    file: Annotated[Path, typer.Argument(help="SMILES, one a line, or a table with a column smiles.")],
+    reference: Annotated[str, typer.Option(help="moses, or a file of molecules to compare with.")] = "moses",
+    as_json: AsJson = False,
+) -> None:
+    """The metrics of the MOSES benchmark, by their names there. The first time, its test sets are measured."""
+    from genaisys.molecules.files import read_molecules, read_smiles
+    from genaisys.molecules.metrics import metrics, moses_metrics
+    from genaisys.molecules.parsing import canonical
+    from genaisys.molecules.reference import statistics
+
+    generated = read_smiles(file)
+    if not generated:
+        raise GenaisysError(f"{file} holds no SMILES")
+    with _progress("reading", len(generated)) as show:
+        if reference == "moses":
+            result = moses_metrics(generated, show)
+        else:
+            known = [each for each in map(canonical, read_molecules(Path(reference)).smiles) if each is not None]
+            result = metrics(generated, {"Test": statistics(known, "the reference", show)}, known, show)
+    if as_json:
+        _print_json(result)
+        return
+    table = Table("metric", "value")
+    for name, value in result.items():
+        table.add_row(name, f"{value:.4f}")
+    out.print(table)
+
+
+@molecules.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="SMILES, one a line, or a table with a column smiles.")],
+    output: Annotated[Path | None, typer.Option("--out", help="A .smi, .csv or .sdf file of those to keep.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How many strings of a file are molecules, and why the others are not; what training needs are clean files."""
+    from genaisys.molecules.drawing import write_molecules
+    from genaisys.molecules.files import read_molecules
+
+    library = read_molecules(file)
+    if output is not None:
+        write_molecules(library.smiles, output)
+    if as_json:
+        _print_json({"molecules": len(library.smiles), "rejects": dict(library.rejects.most_common())})
+        return
+    out.print(f"{len(library.smiles):,} molecules")
+    for reason, count in library.rejects.most_common():
+        out.print(f"{count:,} rejected: {escape(reason)}")
+
+
+@molecules.command()
+def draw(
+    molecule: Annotated[list[str], typer.Argument(help="SMILES, or a file of them.")],
+    output: Annotated[Path, typer.Option("--out", help="An .svg or .png file.")] = Path("molecules.svg"),
+) -> None:
+    """A picture of molecules, with their properties below."""
+    from genaisys.molecules.drawing import CannotWrite, draw_grid
+    from genaisys.molecules.files import read_molecules
+    from genaisys.molecules.parsing import parse
+    from genaisys.molecules.properties import properties
+
+    if output.suffix.lower() not in (".svg", ".png"):
+        raise CannotWrite(f"a picture is an .svg or a .png file, and {output} is neither")
+    smiles = [each for name in molecule for each in (read_molecules(Path(name)).smiles if _is_file(name) else [name])]
+    legends = []
+    for each in smiles:
+        values = properties(parse(each))
+        legends.append(f"logP {values['logP']:.1f}, QED {values['QED']:.2f}, {values['weight']:.0f} g/mol")
+    output.write_bytes(draw_grid(smiles, legends, output.suffix.lower()))
+    out.print(f"{len(smiles)} drawn in {escape(str(output))}")
+
+
+@molecules.command()
+def similar(
+    smiles: Annotated[str, typer.Argument(help="The molecule to look for.")],
+    library: Annotated[str, typer.Option(help="A file of molecules; or moses, for its test set.")] = "moses",
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """The molecules of a library that are most like one."""
+    from genaisys.molecules.files import read_molecules
+    from genaisys.molecules.moses import moses
+    from genaisys.molecules.parsing import parse
+    from genaisys.molecules.similarity import fingerprints
+    from genaisys.molecules.similarity import similar as find
+
+    parse(smiles)
+    known = moses("test") if library == "moses" else read_molecules(Path(library)).smiles
+    with _progress("fingerprints", len(known)) as show:
+        packed = fingerprints(known, lambda done: show("fingerprints", done, len(known)))
+    found = find(smiles, known, packed, k)
+    if as_json:
+        _print_json([{"smiles": each.smiles, "similarity": each.similarity} for each in found])
+        return
+    for each in found:
+        out.print(f"{each.similarity:.3f}  {escape(each.smiles)}", soft_wrap=True)
+
+
+@molecules.command()
+def optimise(
+    goal: Annotated[str, typer.Option(help="qed, or a molecule (SMILES) to become similar to.")] = "qed",
+    output: Annotated[Path | None, typer.Option("--out", help="A .smi, .csv, .sdf, .svg or .png file.")] = None,
+    model: Annotated[str, typer.Option(help="The shipped smiles-gpt, or the folder of a model.")] = "smiles-gpt",
+    top: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the best to give.")] = 100,
+    steps: Annotated[int, typer.Option(min=1, max=100_000, help="Of learning, 64 molecules each.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Makes the search repeatable.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Search for molecules with a high score, by REINVENT's policy gradient. In Python, the score may be your own."""
+    from genaisys.molecules.drawing import write_molecules
+    from genaisys.molecules.generators import load_generator
+    from genaisys.molecules.goals import goal_called
+    from genaisys.molecules.optimisation import Optimisation
+    from genaisys.molecules.optimisation import optimise as search
+
+    score, settings = goal_called(goal), Optimisation(steps=steps, seed=seed)
+    prior = load_generator(model)
+    with _progress("steps", steps) as show:
+        found = search(prior, score, settings, lambda step, mean: show(f"mean score {mean:.3f}", step, steps))
+    best = found.best(top)
+    if output is not None:
+        write_molecules([smiles for smiles, _ in best], output)
+    if as_json:
+        counts = {"drawn": found.drawn, "valid": found.valid, "unscored": found.unscored}
+        _print_json({**counts, "best": [{"smiles": smiles, "score": value} for smiles, value in best]})
+        return
+    for smiles, value in best if output is None else ():
+        out.print(f"{value:.3f}  {escape(smiles)}", soft_wrap=True)
+    err.print(f"{found.drawn:,} drawn, {found.valid:,} valid. These are proposals, not tested compounds.")
+
+
+def _wishes(ranges: dict[str, str], scaffold: str | None) -> Wishes:
+    from genaisys.molecules.wishes import Wishes, read_range, read_substructure
+
+    return Wishes(
+        {name: read_range(text, name) for name, text in ranges.items()},
+        None if scaffold is None else read_substructure(scaffold),
+    )
+
+
+def _is_file(name: str) -> bool:
+    return len(name) < 256 and Path(name).is_file()
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for people at a terminal, that takes what is done, how many, and of how many."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda step, done, of: progress.update(task, description=escape(step), completed=done, total=of or None)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2), file=sys.stdout, flush=True)

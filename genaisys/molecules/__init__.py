@@ -1,0 +1,1 @@
+"""Molecules as SMILES: data, properties, the MOSES benchmark, and generating new ones."""

@@ -1,0 +1,47 @@
+"""A function of one molecule for many of them, on all cores, with progress."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from multiprocessing import get_context
+from typing import TypeVar
+
+OnDone = Callable[[int], None]  # is given how many are done
+
+_FEWEST = 2000  # fewer are done before other processes have started
+_CHUNK = 500
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def for_each(function: Callable[[A], B], items: Sequence[A], on_done: OnDone = lambda done: None) -> list[B]:
+    """``[function(item) for item in items]``, in processes of their own where there are many items.
+
+    Args:
+        function: one of a module, which the processes import.
+    """
+    results: list[B] = []
+    cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
+    if cores == 1 or len(items) < _FEWEST:
+        for chunk in _chunks(items):
+            results += map(function, chunk)
+            on_done(len(results))
+        return results
+    # Spawned and not forked: a fork of a process with torch's threads may hang.
+    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
+        for result in pool.map(function, items, chunksize=_CHUNK):
+            results.append(result)
+            if len(results) % _CHUNK == 0:
+                on_done(len(results))
+    on_done(len(results))
+    return results
+
+
+def _chunks(items: Iterable[A]) -> Iterator[list[A]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, _CHUNK)):
+        yield chunk

@@ -1,0 +1,138 @@
+"""New molecules from a language model of SMILES, by rejection: drawn until enough are as they are wanted.
+
+What was thrown away is told: the share of valid ones is always that of all that were drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+
+import torch
+from rdkit import Chem
+
+from genaisys.errors import GenaisysError
+from genaisys.models.transformer import TransformerLM
+from genaisys.models.transformer.lockstep import sample_many
+from genaisys.molecules.parsing import parsed
+from genaisys.molecules.wishes import Wishes, WishImpossible
+
+_PART = 1024  # molecules drawn before it is looked whether there are enough
+_PATIENCE = 20_000  # molecules drawn of which none was wanted, after which the wishes are given up
+
+
+class CannotSample(GenaisysError):
+    """Settings without a meaning, or a model that has no words for molecules."""
+
+
+@dataclass
+class Counts:
+    """How many molecules were drawn, and what became of them."""
+
+    drawn: int = 0
+    valid: int = 0
+    repeated: int = 0
+    unwanted: int = 0
+    kept: int = 0
+
+    def as_json(self) -> dict[str, float]:
+        return {**asdict(self), "validity": self.valid / self.drawn if self.drawn else 0.0}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """
+    Attributes:
+        smiles: canonical, in the order in which they were drawn.
+    """
+
+    smiles: list[str]
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class MoleculeSampling:
+    """How molecules are drawn.
+
+    Attributes:
+        temperature: 1 is as the model has learned; below, likelier molecules, and fewer new ones.
+        top_p: draw from the likeliest tokens that together have this probability.
+        unique: each molecule once.
+        wishes: what else they must be like.
+        seed: the same one gives the same molecules.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    unique: bool = False
+    wishes: Wishes = field(default_factory=Wishes)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < 100:
+            raise CannotSample(f"the temperature is {self.temperature}: it must be above 0 and below 100")
+        if not 0 < self.top_p <= 1:
+            raise CannotSample(f"top_p is {self.top_p}: it must be above 0 and at most 1")
+
+
+def raw_smiles(model: TransformerLM, n: int, sampling: MoleculeSampling) -> Iterator[str]:
+    """``n`` strings as the model writes them, valid or not: what the metrics of MOSES are about.
+
+    Raises:
+        CannotSample: the model has no tokenizer.
+    """
+    if model.tokenizer is None:
+        raise CannotSample("the model has no tokenizer: it cannot write molecules")
+    generator = torch.Generator().manual_seed(sampling.seed)
+    settings = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+    for tokens in sample_many(model, [model.config.start], n, generator=generator, **settings):
+        yield model.tokenizer.decode(tokens)
+
+
+def sample_molecules(
+    model: TransformerLM, n: int, sampling: MoleculeSampling, on_kept: Callable[[int], None] = lambda kept: None
+) -> Samples:
+    """``n`` valid molecules as they are wanted.
+
+    Raises:
+        WishImpossible: of very many that were drawn, none was.
+        CannotSample: the model has no tokenizer.
+    """
+    samples, seen, counts, at_last = [], set[str](), Counts(), 0
+    for smiles in _endless(model, sampling):
+        if counts.kept == n:
+            break
+        if counts.drawn - at_last == _PATIENCE:
+            raise WishImpossible(_given_up(counts, at_last))
+        counts.drawn += 1
+        mol = parsed(smiles)
+        if mol is None:
+            continue
+        counts.valid += 1
+        canonical = Chem.MolToSmiles(mol)
+        if sampling.unique and canonical in seen:
+            counts.repeated += 1
+            continue
+        seen.add(canonical)
+        if not sampling.wishes.fulfilled(mol):
+            counts.unwanted += 1
+            continue
+        samples.append(canonical)
+        counts.kept, at_last = counts.kept + 1, counts.drawn
+        on_kept(counts.kept)
+    return Samples(samples, counts)
+
+
+def _endless(model: TransformerLM, sampling: MoleculeSampling) -> Iterator[str]:
+    seeds = torch.Generator().manual_seed(sampling.seed)
+    while True:
+        seed = int(torch.randint(2**31, (), generator=seeds))
+        yield from raw_smiles(model, _PART, MoleculeSampling(sampling.temperature, sampling.top_p, seed=seed))
+
+
+def _given_up(counts: Counts, at_last: int) -> str:
+    found = f"{counts.kept} were found among {at_last:,}" if counts.kept else "none was found"
+    return (
+        f"of the last {_PATIENCE:,} molecules drawn ({counts.valid / counts.drawn:.0%} valid) none was wanted, "
+        f"{found}: widen the ranges, or leave out the substructure or unique"
+    )

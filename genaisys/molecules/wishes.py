@@ -1,0 +1,69 @@
+"""What a molecule must be like: properties within a range, and a substructure that it must hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from rdkit import Chem
+
+from genaisys.errors import GenaisysError
+from genaisys.molecules.parsing import parsed
+from genaisys.molecules.properties import PROPERTIES
+
+_RANGE = re.compile(r"\s*(-?\d+(?:\.\d+)?)?\s*(?:\.\.|:)\s*(-?\d+(?:\.\d+)?)?\s*")
+_LONGEST = 500  # characters of a pattern
+
+
+class WishImpossible(GenaisysError):
+    """A wish that has no meaning, or that nothing fulfils."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """
+    Attributes:
+        ranges: the lowest and the highest value of a property, by its name in ``PROPERTIES``.
+        substructure: a pattern that the molecule must hold; None: any.
+    """
+
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    substructure: Chem.Mol | None = None
+
+    def fulfilled(self, mol: Chem.Mol) -> bool:
+        """Whether a molecule is as it is wished."""
+        if self.substructure is not None and not mol.HasSubstructMatch(self.substructure):
+            return False
+        return all(low <= PROPERTIES[name](mol) <= high for name, (low, high) in self.ranges.items())
+
+
+def read_range(text: str, name: str) -> tuple[float, float]:
+    """``2..3``, ``..3`` or ``2..`` as the lowest and the highest value.
+
+    Raises:
+        WishImpossible: it is no range, or an empty one.
+    """
+    found = _RANGE.fullmatch(text)
+    if found is None or found.groups() == (None, None):
+        raise WishImpossible(f"{name} is {text!r}: write a range such as 2..3, 2.. or ..3")
+    low, high = (
+        default if value is None else float(value) for value, default in zip(found.groups(), (-1e9, 1e9), strict=True)
+    )
+    if low > high:
+        raise WishImpossible(f"{name} is {text}: the first number must not be above the second")
+    return low, high
+
+
+def read_substructure(text: str) -> Chem.Mol:
+    """A pattern, written as SMILES or SMARTS.
+
+    Raises:
+        WishImpossible: it is neither.
+    """
+    pattern = parsed(text)
+    if pattern is None and len(text) <= _LONGEST:
+        pattern = Chem.MolFromSmarts(text)
+    if pattern is None or not pattern.GetNumAtoms():
+        raise WishImpossible(f"the substructure {text[:60]!r} is neither SMILES nor SMARTS")
+    return pattern

@@ -1,0 +1,112 @@
+"""``genaisys molecules``: what it prints and writes, and how it fails."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from genaisys.cli import app
+from genaisys.models.transformer import TransformerLM, llama
+from genaisys.tokenizers import smiles_tokenizer
+
+run = CliRunner().invoke
+
+
+@pytest.fixture(scope="module")
+def alkanes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that has learned nothing."""
+    tokenizer = smiles_tokenizer(["CCO"])
+    special = {"pad": tokenizer.pad, "bos": tokenizer.bos, "ends": (tokenizer.eos,)}
+    model = TransformerLM(llama(tokenizer.vocabulary_size, 16, layers=1, width=64, heads=2, **special), tokenizer)
+    folder = tmp_path_factory.mktemp("alkanes") / "model"
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def writes_carbon(alkanes: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That model, from which nothing, methane, ethane and propane are drawn in turns."""
+    (carbon,) = smiles_tokenizer(["CCO"]).encode("C")
+    monkeypatch.setattr(
+        "genaisys.molecules.sampling.sample_many",
+        lambda model, prompt, n, **settings: [[carbon] * (number % 4) for number in range(n)],
+    )
+    return alkanes
+
+
+def test_sample_writes_molecules_and_tells_the_rate(writes_carbon: Path, tmp_path: Path) -> None:
+    file = tmp_path / "some.csv"
+    done = run(
+        app, ["molecules", "sample", "-n", "3", "--model", str(writes_carbon), "--weight", "20..", "--out", str(file),
+              "--json"]
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["smiles"] == ["CC", "CCC", "CC"]
+    assert result["validity"] == 5 / 7
+    assert result["unwanted"] == 2
+    assert len(file.read_text().splitlines()) == 4
+
+
+def test_raw_samples_are_what_the_model_writes(writes_carbon: Path, tmp_path: Path) -> None:
+    file = tmp_path / "raw.smi"
+    done = run(app, ["molecules", "sample", "-n", "4", "--raw", "--model", str(writes_carbon), "--out", str(file)])
+    assert done.exit_code == 0, done.output
+    assert file.read_text() == "\nC\nCC\nCCC\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sample", "--model", "nothing-here"], "there is no model nothing-here"),
+        (["sample", "--qed", "high"], "write a range"),
+        (["sample", "--scaffold", "C(("], "neither SMILES nor SMARTS"),
+        (["sample", "--temperature", "0"], "above 0"),
+        (["sample", "--raw", "--unique"], "leave out"),
+        (["score", "no-such-file.smi"], "cannot be read"),
+        (["draw", "CC(C"], "a branch that is not closed"),
+        (["similar", "C1CC"], "a ring that is not closed"),
+    ],
+)
+def test_failures_are_one_plain_line(arguments: list[str], message: str) -> None:
+    done = run(app, ["molecules", *arguments])
+    assert done.exit_code == 1
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_score_against_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genaisys.molecules.profiles.structural_alerts", lambda: ("[#6]1-[#8]-[#6]-1",))
+    file, known = tmp_path / "some.smi", tmp_path / "known.smi"
+    file.write_text("CCO\nOCC\nCC(\nc1ccccc1\n")
+    known.write_text("CCO\nCCN\nCCC\n")
+    done = run(app, ["molecules", "score", str(file), "--reference", str(known), "--json"])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["valid"] == 0.75
+    assert result["Novelty"] == 0.5
+    assert result["unique@1000"] == pytest.approx(2 / 3)
+
+
+def test_similar_and_draw(tmp_path: Path) -> None:
+    known = tmp_path / "known.smi"
+    known.write_text("CCN\nOCC\nc1ccccc1\n")
+    done = run(app, ["molecules", "similar", "CCO", "--library", str(known), "-k", "2", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)[0] == {"smiles": "OCC", "similarity": 1.0}
+    picture = tmp_path / "picture.png"
+    done = run(app, ["molecules", "draw", "CCO", str(known), "--out", str(picture)])
+    assert done.exit_code == 0, done.output
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_check_counts_rejects_and_keeps_the_rest(tmp_path: Path) -> None:
+    file, clean = tmp_path / "some.csv", tmp_path / "clean.smi"
+    file.write_text("name,smiles\na,CCO\nb,CC(C\nc,C1CC\nd,c1ccccc1\n")
+    done = run(app, ["molecules", "check", str(file), "--out", str(clean), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {
+        "molecules": 2, "rejects": {"a branch that is not closed": 1, "a ring that is not closed": 1}
+    }  # fmt: skip
+    assert clean.read_text() == "CCO\nc1ccccc1\n"

@@ -1,0 +1,78 @@
+"""MOSES out of a wheel like the published one."""
+
+import gzip
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from genaisys.hub.downloads import DownloadFailed, OnProgress, Wheel
+from genaisys.molecules import moses as module
+from genaisys.molecules.metrics import moses_metrics
+from genaisys.molecules.reference import moses_statistics
+from genaisys.training.fields import RecipeWrong
+from genaisys.training.texts import TextData, training_and_held_out
+
+TEST = ["CCO", "CCOC(=O)c1ccccc1", "CCN"]  # canonical, as those of MOSES
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "molsets.whl"
+    with zipfile.ZipFile(file, "w") as archive:
+        for split, smiles in (("train", ["CCO", "CCC", "CCCC", "CCCCC"]), ("test", TEST), ("test_scaffolds", TEST)):
+            lines = "\n".join(["SMILES", *smiles]) + "\n"
+            archive.writestr(f"moses/dataset/data/{split}.csv.gz", gzip.compress(lines.encode()))
+        archive.writestr("moses/metrics/mcf.csv", 'names,smarts\nMCF1,"[#6]1-[#8]-[#6]-1"\n')
+        archive.writestr("moses/metrics/wehi_pains.csv", '"c:1:c:c:1","<regId=1>"\n')
+    monkeypatch.setenv("GENAISYS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "datasets" / "moses").mkdir(parents=True)
+    monkeypatch.setattr(module, "fetch", lambda wheel, folder, on_progress: file)
+    module.structural_alerts.cache_clear()
+    yield file
+    module.structural_alerts.cache_clear()
+
+
+def test_splits_and_alerts(wheel: Path) -> None:
+    assert module.moses("test") == TEST
+    assert module.structural_alerts() == ("[#6]1-[#8]-[#6]-1", "c:1:c:c:1")
+
+
+def test_statistics_are_computed_once_and_read_again(wheel: Path) -> None:
+    steps: list[str] = []
+    first = moses_statistics("test", lambda what, done, total: steps.append(what))
+    assert steps
+    again = moses_statistics("test", lambda what, done, total: pytest.fail("computed twice"))
+    assert again.fragments == first.fragments
+    assert again.scaffolds == first.scaffolds
+    assert (again.fingerprints == first.fingerprints).all()
+    assert (again.chemnet.covariance == first.chemnet.covariance).all()
+    assert all((again.properties[name] == values).all() for name, values in first.properties.items())
+
+
+def test_a_test_set_is_at_no_distance_from_itself(wheel: Path) -> None:
+    result = moses_metrics(TEST)
+    assert {name for name in result if "/" in name} == {
+        f"{metric}/{split}" for metric in ("FCD", "SNN", "Frag", "Scaf") for split in ("Test", "TestSF")
+    }
+    assert result["FCD/TestSF"] == pytest.approx(0, abs=1e-6)
+    assert result["SNN/Test"] == pytest.approx(1)
+    assert result["Novelty"] == pytest.approx(2 / 3)
+
+
+def test_a_part_of_the_training_set_is_taken(wheel: Path) -> None:
+    learned, held_out = training_and_held_out(TextData(name="moses", at_most=3, held_out=0.4), Path())
+    assert len(learned) == 2
+    assert len(held_out) == 1
+    assert len({*learned, *held_out}) == 3
+    with pytest.raises(RecipeWrong, match="at_most"):
+        TextData(files=("a.txt",), at_most=3)
+
+
+def test_a_missing_wheel_is_a_plain_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fetch(wheel: Wheel, folder: Path, on_progress: OnProgress) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(module, "fetch", fetch)
+    with pytest.raises(DownloadFailed, match="cannot keep molsets"):
+        module.moses("test")

@@ -1,0 +1,81 @@
+"""The agent writes what scores high, the prior stays, and a failing score costs nothing but its molecule."""
+
+import math
+
+import pytest
+import torch
+from rdkit import Chem
+
+from genaisys.models.transformer import TransformerLM, gpt
+from genaisys.molecules.goals import goal_called
+from genaisys.molecules.optimisation import CannotOptimise, Optimisation, optimise
+from genaisys.molecules.parsing import NotAMolecule
+from genaisys.tokenizers import smiles_tokenizer
+
+
+@pytest.fixture
+def prior() -> TransformerLM:
+    """Writes chains of C and O at random: water, methanol, ether ..."""
+    torch.manual_seed(0)
+    tokenizer = smiles_tokenizer(["CO"])
+    letters = {*tokenizer.encode("CO"), tokenizer.eos}
+    impossible = tuple(id for id in range(tokenizer.vocabulary_size) if id not in letters)
+    special = {"pad": tokenizer.pad, "bos": tokenizer.bos, "ends": (tokenizer.eos,), "impossible": impossible}
+    return TransformerLM(gpt(tokenizer.vocabulary_size, 7, layers=1, width=32, heads=2, **special), tokenizer)
+
+
+def share_of_oxygen(mols: list[Chem.Mol]) -> list[float]:
+    return [sum(atom.GetSymbol() == "O" for atom in mol.GetAtoms()) / mol.GetNumAtoms() for mol in mols]
+
+
+def test_the_mean_score_rises_and_the_prior_stays(prior: TransformerLM) -> None:
+    before = [weight.clone() for weight in prior.parameters()]
+    means: list[float] = []
+    settings = Optimisation(steps=60, batch_size=64, learning_rate=3e-3, sigma=10, scaffold_limit=10**6)
+    found = optimise(prior, share_of_oxygen, settings, lambda step, mean: means.append(mean))
+    assert means[0] < 0.6
+    assert sum(means[-5:]) / 5 > 0.85
+    assert found.best(1)[0][1] == 1
+    assert found.drawn == 60 * 64
+    assert all(torch.equal(*pair) for pair in zip(before, prior.parameters(), strict=True))
+
+
+def test_what_is_seen_too_often_is_no_longer_rewarded(prior: TransformerLM) -> None:
+    means: list[float] = []
+    settings = Optimisation(steps=40, batch_size=64, learning_rate=3e-3, sigma=10, scaffold_limit=1)
+    optimise(prior, share_of_oxygen, settings, lambda step, mean: means.append(mean))
+    assert sum(means[-5:]) / 5 < 0.7  # all have the same scaffold, none
+
+
+def test_a_score_that_fails_drops_its_molecule_only(prior: TransformerLM) -> None:
+    def fragile(mols: list[Chem.Mol]) -> list[float]:
+        atoms = mols[0].GetNumAtoms()
+        if atoms == 1:
+            raise ValueError("too small")
+        return [math.nan if atoms == 2 else 0.5]
+
+    found = optimise(prior, fragile, Optimisation(steps=3))
+    assert found.unscored > 0
+    assert found.scores
+    assert all(Chem.MolFromSmiles(smiles).GetNumAtoms() > 2 for smiles in found.scores)
+
+
+def test_the_same_seed_finds_the_same(prior: TransformerLM) -> None:
+    first, again = (optimise(prior, share_of_oxygen, Optimisation(steps=3, seed=5)).scores for _ in range(2))
+    assert first == again
+
+
+def test_settings_without_meaning() -> None:
+    for settings in ({"steps": 0}, {"sigma": -1.0}, {"learning_rate": math.nan}):
+        with pytest.raises(CannotOptimise):
+            Optimisation(**settings)
+
+
+def test_goals_by_name() -> None:
+    ethanol, propanol = Chem.MolFromSmiles("CCO"), Chem.MolFromSmiles("CCCO")
+    scores = goal_called("OCC")([ethanol, propanol])
+    assert scores[0] == 1
+    assert 0 < scores[1] < 1
+    assert 0 < goal_called("qed")([ethanol])[0] < 1
+    with pytest.raises(NotAMolecule):
+        goal_called("beauty")

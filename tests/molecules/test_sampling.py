@@ -1,0 +1,167 @@
+"""Drawing texts in step, and molecules by rejection."""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+from rdkit import Chem
+
+from genaisys.models.transformer import TransformerLM, gpt, llama, teenygpt
+from genaisys.models.transformer.lockstep import sample_many
+from genaisys.molecules.drawing import CannotWrite, draw_grid, write_molecules
+from genaisys.molecules.generators import GeneratorMissing, load_generator
+from genaisys.molecules.properties import PROPERTIES, properties, properties_of
+from genaisys.molecules.sampling import CannotSample, MoleculeSampling, raw_smiles, sample_molecules
+from genaisys.molecules.wishes import Wishes, WishImpossible, read_range, read_substructure
+from genaisys.tokenizers import smiles_tokenizer
+
+PAD, BOS, EOS = 0, 1, 2
+SPECIAL = {"pad": PAD, "bos": BOS, "ends": (EOS,), "impossible": (PAD, BOS)}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("preset", [teenygpt, gpt, llama])
+def test_texts_are_drawn_from_the_density(preset: type) -> None:
+    """The frequency of every sequence of up to three tokens is its probability under ``log_prob``."""
+    torch.manual_seed(0)
+    model = TransformerLM(preset(5, 4, layers=2, width=16, heads=2, hidden=32, tied_embeddings=False, **SPECIAL)).eval()
+    with torch.no_grad():
+        model.head.weight.mul_(20)
+    n = 20_000
+    counts: dict[tuple[int, ...], int] = {}
+    for tokens in sample_many(model, [BOS], n, generator=generator()):
+        counts[tuple(tokens)] = counts.get(tuple(tokens), 0) + 1
+    ended = [(*body, EOS) for length in range(3) for body in product((3, 4), repeat=length)]
+    full = list(product((3, 4), repeat=3))
+    total = 0.0
+    for sequence in [*ended, *full]:
+        row = torch.tensor([[*sequence, *[PAD] * (3 - len(sequence))]])
+        p = model.log_prob(row).exp().item()
+        body = sequence[:-1] if sequence[-1] == EOS else sequence
+        assert counts.get(tuple(body), 0) / n == pytest.approx(p, abs=5 * (p * (1 - p) / n) ** 0.5 + 1e-4)
+        total += p
+    assert total == pytest.approx(1, abs=1e-5)
+
+
+def test_prompts_are_read_and_not_given_back() -> None:
+    model = TransformerLM(llama(6, 8, layers=1, width=16, heads=2, **SPECIAL)).eval()
+    with torch.no_grad():
+        model.head.weight.mul_(30)
+    prompt = [BOS, 5, 4]
+    drawn = list(sample_many(model, prompt, 4000, generator=generator()))
+    p = model(torch.tensor([prompt]))[0, -1].index_fill(0, torch.tensor([PAD, BOS]), -torch.inf).softmax(-1)
+    for token in (3, 4, 5):
+        share = sum(row[:1] == [token] for row in drawn) / len(drawn)
+        assert share == pytest.approx(p[token].item(), abs=0.04)
+    assert all(len(row) <= 8 - len(prompt) for row in drawn)
+
+
+def test_top_p_leaves_the_likeliest_tokens() -> None:
+    model = TransformerLM(gpt(8, 3, layers=1, width=16, heads=2, **SPECIAL)).eval()
+    with torch.no_grad():
+        model.head.weight.mul_(20)
+    p = model(torch.tensor([[BOS]]))[0, -1].index_fill(0, torch.tensor([PAD, BOS]), -torch.inf).softmax(-1)
+    order = p.argsort(descending=True)
+    kept = set(order[: int((p[order].cumsum(0) < 0.6).sum()) + 1].tolist())
+    first = {(row or [EOS])[0] for row in sample_many(model, [BOS], 2000, generator=generator(), top_p=0.6)}
+    assert first == kept
+
+
+class Words(TransformerLM):
+    """Writes one of a few words at random, the first letter deciding; a stand-in with a real tokenizer."""
+
+    def __init__(self, words: list[str]) -> None:
+        tokenizer = smiles_tokenizer(words)
+        special = {"pad": tokenizer.pad, "bos": tokenizer.bos, "ends": (tokenizer.eos,)}
+        super().__init__(gpt(tokenizer.vocabulary_size, 8, layers=1, width=8, heads=1, **special), tokenizer)
+
+
+@pytest.fixture
+def chemist(monkeypatch: pytest.MonkeyPatch) -> Words:
+    """A model that writes ethanol, benzene and something invalid, in this order for ever."""
+    words = ["OCC", "c1ccccc1", "C(("]
+    model = Words(words)
+
+    def in_turns(model: Words, prompt: list[int], n: int, **settings: object) -> list[list[int]]:
+        assert model.tokenizer is not None
+        return [model.tokenizer.encode(words[number % 3]) for number in range(n)]
+
+    monkeypatch.setattr("genaisys.molecules.sampling.sample_many", in_turns)
+    return model
+
+
+def test_only_valid_molecules_are_kept_and_the_true_rate_is_told(chemist: Words) -> None:
+    samples = sample_molecules(chemist, 4, MoleculeSampling())
+    assert samples.smiles == ["CCO", "c1ccccc1", "CCO", "c1ccccc1"]
+    assert samples.counts.as_json() == {
+        "drawn": 5, "valid": 4, "repeated": 0, "unwanted": 0, "kept": 4, "validity": 0.8
+    }  # fmt: skip
+    assert list(raw_smiles(chemist, 3, MoleculeSampling())) == ["OCC", "c1ccccc1", "C(("]
+
+
+def test_wishes_are_fulfilled(chemist: Words) -> None:
+    wishes = Wishes({"rings": (1, 9)}, read_substructure("c"))
+    samples = sample_molecules(chemist, 3, MoleculeSampling(wishes=wishes))
+    assert samples.smiles == ["c1ccccc1"] * 3
+    assert samples.counts.unwanted == 3
+
+
+def test_what_cannot_be_had_is_given_up_with_a_reason(chemist: Words) -> None:
+    with pytest.raises(WishImpossible, match=r"67% valid.*2 were found.*widen"):
+        sample_molecules(chemist, 3, MoleculeSampling(unique=True))
+    with pytest.raises(WishImpossible, match="none was found"):
+        sample_molecules(chemist, 1, MoleculeSampling(wishes=Wishes({"weight": (900.0, 901.0)})))
+
+
+@pytest.mark.parametrize(("text", "expected"), [("2..3", (2, 3)), ("-1.5..", (-1.5, 1e9)), ("..0.5", (-1e9, 0.5))])
+def test_ranges(text: str, expected: tuple[float, float]) -> None:
+    assert read_range(text, "logP") == expected
+
+
+@pytest.mark.parametrize("text", ["", "..", "3", "a..b", "3..2", "nan..2"])
+def test_ranges_without_meaning(text: str) -> None:
+    with pytest.raises(WishImpossible, match="logP"):
+        read_range(text, "logP")
+
+
+def test_settings_without_meaning_and_missing_models() -> None:
+    for settings in ({"temperature": 0.0}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_p": 1.5}):
+        with pytest.raises(CannotSample):
+            MoleculeSampling(**settings)
+    with pytest.raises(WishImpossible):
+        read_substructure("C((")
+    with pytest.raises(GeneratorMissing, match="genaisys train"):
+        load_generator("no-such-model")
+
+
+def test_properties_of_aspirin() -> None:
+    values = properties(Chem.MolFromSmiles("CC(=O)Oc1ccccc1C(=O)O"))
+    assert set(values) == set(PROPERTIES)
+    assert values["weight"] == pytest.approx(180.16, abs=0.01)
+    assert values["TPSA"] == pytest.approx(63.6, abs=0.01)
+    assert values["logP"] == pytest.approx(1.31, abs=0.01)
+    assert values["QED"] == pytest.approx(0.55, abs=0.01)
+    assert values["rings"] == 1
+    assert properties_of(["C", "C("])[1] is None
+
+
+def test_files_hold_the_molecules(tmp_path: Path) -> None:
+    smiles = ["CCO", "c1ccccc1"]
+    for ending in (".smi", ".csv", ".sdf", ".svg", ".png"):
+        write_molecules(smiles, tmp_path / f"some{ending}")
+    assert (tmp_path / "some.smi").read_text() == "CCO\nc1ccccc1\n"
+    rows = (tmp_path / "some.csv").read_text().splitlines()
+    assert rows[0] == "smiles,logP,QED,SA,weight,TPSA,rings"
+    assert [row.split(",")[0] for row in rows[1:]] == smiles
+    with Chem.SDMolSupplier(str(tmp_path / "some.sdf")) as supplier:
+        assert [Chem.MolToSmiles(mol) for mol in supplier] == smiles
+    assert (tmp_path / "some.svg").read_bytes().lstrip().startswith(b"<?xml")
+    assert (tmp_path / "some.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(CannotWrite, match=r"\.mol2"):
+        write_molecules(smiles, tmp_path / "some.mol2")
+    with pytest.raises(CannotWrite):
+        draw_grid([], [])
