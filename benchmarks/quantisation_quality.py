@@ -4,8 +4,8 @@
 
 SmolLM2-135M-Instruct on paragraphs of SQuAD 1.1 dev, in windows of 512 tokens, the first of each given. float32 is
 ``TransformerLM``, bfloat16 is transformers. Ours, int8 times int8, is measured as it reads prompts and, on every fifth
-window, as it generates, token by token. The claim is that
-perplexity changes by less than 1 %. Takes about three minutes on two quiet cores.
+window, as it generates, token by token. The claim is that perplexity changes by less than 1 %. Takes about three
+minutes on two quiet cores.
 """
 
 import argparse
