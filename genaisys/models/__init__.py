@@ -12,6 +12,9 @@ _HOMES = {
     "build": "presets",
     "load_model": "presets",
     "FactorisedCategorical": "factorised",
+    "NotCompressed": "lossless",
+    "Flow": "flows.flow",
+    "IntegerDiscreteFlow": "flows.idf",
 }
 
 __all__ = sorted(_HOMES)
