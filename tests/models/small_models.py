@@ -41,6 +41,6 @@ SMALL_MODELS: Mapping[str, Make] = {
     "residual-flow": _small("residual-flow", LINE, blocks=2, width=8),
     "residual-flow-plane": _small("residual-flow", PLANE, blocks=2, width=8),
     "dense-flow-plane": _small("dense-flow", PLANE, blocks=2, growth=4),
-    "idf": _small("idf", IMAGE, couplings=3, width=8, components=2),
-    "idf-factored-out": _small("idf", LINE, couplings=4, parts=4, levels=2, width=8, components=2),
+    "idf": _small("idf", IMAGE, scale=0.6, couplings=3, width=8, components=2),
+    "idf-factored-out": _small("idf", LINE, scale=0.6, couplings=4, parts=4, levels=2, width=8, components=2),
 }

@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from genaisys.models.base import inference
 from genaisys.models.flows.bijection import Bijection
 
 
@@ -19,19 +18,20 @@ class FactorOut(Bijection):
 
     Args:
         shape: of the data, [C, *].
+        rest_shape: of the codes that ``rest`` gives.
     """
 
-    def __init__(self, rest: Bijection, channels: int, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, rest: Bijection, channels: int, shape: tuple[int, ...], rest_shape: tuple[int, ...]
+    ) -> None:
         super().__init__()
-        self.rest, self.channels, self.shape = rest, channels, shape
-        with inference(rest):
-            self._code_shape = rest.forward_and_log_det(torch.zeros(1, channels, *shape[1:]))[0].shape[1:]
+        self.rest, self.channels, self.shape, self.rest_shape = rest, channels, shape, rest_shape
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z, log_det = self.rest.forward_and_log_det(x[:, : self.channels], context)
         return torch.cat((z.flatten(1), x[:, self.channels :].flatten(1)), 1), log_det
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        split = math.prod(self._code_shape)
-        x, log_det = self.rest.inverse_and_log_det(z[:, :split].view(-1, *self._code_shape), context)
+        split = math.prod(self.rest_shape)
+        x, log_det = self.rest.inverse_and_log_det(z[:, :split].view(-1, *self.rest_shape), context)
         return torch.cat((x, z[:, split:].view(-1, self.shape[0] - self.channels, *self.shape[1:])), 1), log_det

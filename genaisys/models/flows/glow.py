@@ -44,8 +44,9 @@ def _level(shape: tuple[int, ...], levels: int, steps: int, width: int, dropout:
         ]
     if levels > 1:
         stay = shape[0] // 2
-        rest = _level((stay, *shape[1:]), levels - 1, steps, width, dropout)
-        bijections.append(FactorOut(rest, stay, shape))
+        rest_shape = (stay, *shape[1:])
+        rest = _level(rest_shape, levels - 1, steps, width, dropout)
+        bijections.append(FactorOut(rest, stay, shape, _code_shape(rest_shape, levels - 1)))
     return Composition(bijections)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -68,15 +66,4 @@ def on_circle(x: Tensor, space: Integers) -> Tensor:
 
 def rounded(x: Tensor) -> Tensor:
     """The nearest integers, with the gradient of the identity (straight-through; book listing 4.3)."""
-    result: Tensor = _Round.apply(x)
-    return result
-
-
-class _Round(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.round()  # x + (x.round() - x) would miss the integer by a rounding error now and then
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0]
+    return x + (x.round() - x).detach()

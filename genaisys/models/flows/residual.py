@@ -52,6 +52,6 @@ class InvertibleResidual(Bijection):
         with parametrize.cached():  # the weights are normalised once
             for _ in range(_ITERATIONS):
                 previous, x = x, z - self.g(x)
-                if not len(z) or (x - previous).abs().max() <= self.tolerance * (1 + x.abs().max()):
+                if not len(z) or (x - previous).abs().max() < self.tolerance * (1 + x.abs().max()):
                     return x
         raise NotInverted("the inverse of a residual layer was not found: its network stretches too much")

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
+_BLOCKS = 200  # of five steps of the power iteration, at most
 _Map = Callable[[Tensor, Tensor], Tensor]  # a direction and the weight to another direction
 
 
@@ -21,8 +22,7 @@ class SpectralNorm(nn.Module):
     """Shrinks a weight until its linear operator has a norm of at most ``coefficient`` (Behrmann et al. 2019).
 
     The norm is of the operator: of a convolution it is that of the map of whole images, not that of the weight as a
-    matrix (trap F8). It is found by power iteration: a few steps in train mode, which go on from the last ones; in eval
-    mode until it stays.
+    matrix (trap F8). It is found by power iteration, from where the last one in train mode ended, until it stays.
 
     Args:
         operator, adjoint: how the weight acts on an input, and back on an output.
@@ -38,26 +38,22 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         with torch.no_grad():
-            direction = self._iterated(weight, 5) if self.training else self._converged(weight)
+            direction = self._steepest(weight)
             if self.training:
                 self.direction.copy_(direction)
-        norm = self._operator(direction.clone(), weight).norm()
+        norm = self._operator(direction, weight).norm()
         return weight * (self._coefficient / norm).clamp(max=1.0)
 
-    def _converged(self, weight: Tensor) -> Tensor:
-        norm, direction = -1.0, self.direction
-        for _ in range(100):
-            direction = self._iterated(weight, 10, direction)
+    def _steepest(self, weight: Tensor) -> Tensor:
+        """The direction that the operator stretches most."""
+        direction, norm = self.direction, -1.0
+        for _ in range(_BLOCKS):
+            for _ in range(5):
+                direction = self._adjoint(self._operator(direction, weight), weight)
+                direction = direction / direction.norm().clamp(min=1e-30)
             previous, norm = norm, float(self._operator(direction, weight).norm())
-            if norm <= previous * (1 + 1e-6):
+            if norm <= previous * (1 + (1e-3 if self.training else 1e-6)):
                 break
-        return direction
-
-    def _iterated(self, weight: Tensor, steps: int, direction: Tensor | None = None) -> Tensor:
-        direction = self.direction if direction is None else direction
-        for _ in range(steps):
-            direction = self._adjoint(self._operator(direction, weight), weight)
-            direction = direction / direction.norm().clamp(min=1e-30)
         return direction
 
 
