@@ -14,6 +14,11 @@ _HOMES = {
     "FactorisedCategorical": "factorised",
     "NotCompressed": "lossless",
     "Flow": "flows.flow",
+    "RealNVP": "flows.realnvp",
+    "Glow": "flows.glow",
+    "SplineFlow": "flows.splines",
+    "ResidualFlow": "flows.residual_flow",
+    "DenseFlow": "flows.residual_flow",
     "IntegerDiscreteFlow": "flows.idf",
 }
 

@@ -19,21 +19,21 @@ from genaisys.errors import GenaisysError
 from genaisys.hub.checkpoints import CheckpointBroken, CheckpointFolder, write_checkpoint
 from genaisys.models.base import GenerativeModel
 from genaisys.models.factorised import factorised
-from genaisys.models.flows.glow import glow
+from genaisys.models.flows.glow import Glow
 from genaisys.models.flows.idf import idf
-from genaisys.models.flows.realnvp import realnvp
-from genaisys.models.flows.residual_flow import dense_flow, residual_flow
-from genaisys.models.flows.splines import spline_flow
+from genaisys.models.flows.realnvp import RealNVP
+from genaisys.models.flows.residual_flow import DenseFlow, ResidualFlow
+from genaisys.models.flows.splines import SplineFlow
 from genaisys.models.spaces import Integers, Reals
 
 # From a space and sizes, which are numbers, strings and yes or no, to a model with random weights.
 PRESETS: Mapping[str, Callable[..., GenerativeModel]] = {
     "factorised": factorised,
-    "realnvp": realnvp,
-    "glow": glow,
-    "spline-flow": spline_flow,
-    "residual-flow": residual_flow,
-    "dense-flow": dense_flow,
+    "realnvp": RealNVP,
+    "glow": Glow,
+    "spline-flow": SplineFlow,
+    "residual-flow": ResidualFlow,
+    "dense-flow": DenseFlow,
     "idf": idf,
 }
 _SPACES: Mapping[str, type[Integers] | type[Reals]] = {"integers": Integers, "reals": Reals}

@@ -21,9 +21,7 @@ class FactorOut(Bijection):
         rest_shape: of the codes that ``rest`` gives.
     """
 
-    def __init__(
-        self, rest: Bijection, channels: int, shape: tuple[int, ...], rest_shape: tuple[int, ...]
-    ) -> None:
+    def __init__(self, rest: Bijection, channels: int, shape: tuple[int, ...], rest_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.rest, self.channels, self.shape, self.rest_shape = rest, channels, shape, rest_shape
 

@@ -56,7 +56,11 @@ BIJECTIONS: Mapping[str, tuple[tuple[int, ...], bool, Callable[[], Bijection]]] 
     "rotation of vectors": (FIVE, False, lambda: InvertibleConvolution(5)),
     "squeeze": (IMAGE, False, lambda: Squeeze(IMAGE)),
     "factor out": (IMAGE, True, lambda: FactorOut(AffineCoupling(mlp(16), halves((1, 4, 4))), 1, IMAGE, (1, 4, 4))),
-    "composition": (FIVE, True, lambda: Composition([reversal(5), ReZeroCoupling(mlp(5), halves(FIVE)), ActNorm(FIVE)])),
+    "composition": (
+        FIVE,
+        True,
+        lambda: Composition([reversal(5), ReZeroCoupling(mlp(5), halves(FIVE)), ActNorm(FIVE)]),
+    ),
     "autoregressive": (
         FIVE,
         True,
@@ -73,9 +77,7 @@ BIJECTIONS: Mapping[str, tuple[tuple[int, ...], bool, Callable[[], Bijection]]] 
         IMAGE,
         False,
         lambda: InvertibleResidual(
-            nn.Sequential(
-                lipschitz_conv2d(2, 3, 3, (4, 4), 0.9), CLipSwish(), lipschitz_conv2d(6, 2, 3, (4, 4), 0.9)
-            ),
+            nn.Sequential(lipschitz_conv2d(2, 3, 3, (4, 4), 0.9), CLipSwish(), lipschitz_conv2d(6, 2, 3, (4, 4), 0.9)),
             tolerance=1e-13,
         ),
     ),

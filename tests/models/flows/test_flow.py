@@ -107,7 +107,9 @@ def test_the_density_of_learned_noise_is_right() -> None:
     torch.testing.assert_close(bounds[0], bounds[1], atol=0.05, rtol=0)
 
 
-@pytest.mark.parametrize("dequantization", [UniformDequantization(IMAGE), LogitDequantization(IMAGE), variational(IMAGE)])
+@pytest.mark.parametrize(
+    "dequantization", [UniformDequantization(IMAGE), LogitDequantization(IMAGE), variational(IMAGE)]
+)
 @torch.no_grad()
 def test_what_was_dequantized_is_quantized_to_the_same(dequantization: Dequantization) -> None:
     x = torch.randint(IMAGE.low, IMAGE.high + 1, (500, *IMAGE.shape))
@@ -135,7 +137,7 @@ def test_a_flow_needs_no_even_number_of_variables() -> None:
         assert torch.equal(model.decode(model.encode(x)), x)
 
 
-def test_book_fault_of_the_prior_one_draw_for_each_sample() -> None:
+def test_one_draw_for_each_sample() -> None:
     """Listing 4.1 draws [B, D] of a D-variate normal, which is [B, D, D], and keeps a D-th of it (trap F3)."""
     assert StandardNormal(3)().sample((7,)).shape == (7, 3)
     assert StandardNormal(3)().log_prob(torch.zeros(7, 3)).shape == (7,)
@@ -212,7 +214,9 @@ class TestBases:
             p = base.given(z)
             standardised = (z - p.base_dist.loc) / p.base_dist.scale
             torch.testing.assert_close(standardised.T.cov(), torch.eye(3), atol=0.05, rtol=0)
-            torch.testing.assert_close(base().log_prob(z), Independent(Normal(p.base_dist.loc, p.base_dist.scale), 1).log_prob(z))
+            torch.testing.assert_close(
+                base().log_prob(z), Independent(Normal(p.base_dist.loc, p.base_dist.scale), 1).log_prob(z)
+            )
 
     def test_an_autoregressive_base_over_integers_sums_to_one(self) -> None:
         torch.manual_seed(0)
