@@ -40,7 +40,7 @@ class Annotations:
         return self.properties[:, list(PROPERTIES).index(name)]
 
 
-def annotations(smiles: Sequence[str], on_done: OnDone = lambda done: None) -> Annotations:
+def annotated(smiles: Sequence[str], on_done: OnDone = lambda done: None) -> Annotations:
     """The annotations of molecules, read from the cache as far as they have been computed before.
 
     Raises:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from genaisys.models.transformer import TransformerLM
 from genaisys.molecules.properties import PROPERTIES
@@ -52,7 +53,7 @@ class Bins:
         """Where the last bin ends."""
         return float(self.values[-1]) + self.step / 2
 
-    def nearest(self, values: np.ndarray) -> np.ndarray:
+    def nearest(self, values: ArrayLike) -> np.ndarray:
         """The tokens of the nearest values. [N] -> [N]"""
         places = np.rint((np.asarray(values) - self.values[0]) / self.step)
         return self.tokens[np.clip(places, 0, len(self.values) - 1).astype(int)]

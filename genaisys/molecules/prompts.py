@@ -75,7 +75,7 @@ def _beyond(name: str, wish: str, low: float, high: float) -> str:
 
 
 def _told_scaffold(tokenizer: Tokenizer, conditions: Conditions, substructure: Chem.Mol | None) -> list[int]:
-    if substructure is None or any(atom.HasQuery() for atom in substructure.GetAtoms()):
+    if substructure is None or any(part.HasQuery() for part in (*substructure.GetAtoms(), *substructure.GetBonds())):
         return []
     scaffolds = scaffolds_of(substructure)
     return [conditions.scaffold, *tokenizer.encode(scaffolds[0])] if scaffolds else []

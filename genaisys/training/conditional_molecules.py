@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from genaisys.models.transformer import TransformerLM
-from genaisys.molecules.annotations import Annotations, annotations
+from genaisys.molecules.annotations import Annotations, annotated
 from genaisys.molecules.conditions import Conditions, condition_tokens, conditions_of
 from genaisys.molecules.generators import load_generator
 from genaisys.molecules.properties import PROPERTIES
@@ -98,7 +98,7 @@ class ConditionalTraining:
         with training_processes().local_main_process_first():  # which computes what the others then find
             molecules = training_and_held_out(replace(data, randomised=0), self.folder)
             known, known_held_out = (
-                annotations(part, _told(on_record, len(part))) for part in (molecules.learned, molecules.held_out)
+                annotated(part, _told(on_record, len(part))) for part in (molecules.learned, molecules.held_out)
             )
         model = load_generator(self.parts.model.start)
         self._extend(model, known)
@@ -138,7 +138,7 @@ class ConditionalTraining:
         assert conditions is not None
         assert tokenizer.eos is not None
         assert tokenizer.pad is not None
-        texts = _conditioned(tokenizer, conditions, spelled, known, np.random.default_rng(seed))
+        texts = conditioned(tokenizer, conditions, spelled, known, np.random.default_rng(seed))
         length = self.parts.model.context_length - 1  # BOS takes one place
         return TokenSequences(whole_documents(texts, tokenizer.eos, length), tokenizer.pad)
 
@@ -147,7 +147,7 @@ def _told(on_record: Callable[[Record], None], of: int) -> Callable[[int], None]
     return lambda done: on_record({"step": 0, "preparing": f"properties of molecules: {done:,} of {of:,}"})
 
 
-def _conditioned(
+def conditioned(
     tokenizer: Tokenizer,
     conditions: Conditions,
     spelled: Sequence[Sequence[str]],
