@@ -59,9 +59,9 @@ class Bins:
         return self.tokens[np.clip(places, 0, len(self.values) - 1).astype(int)]
 
     def within(self, low: float, high: float) -> list[int]:
-        """The tokens of all bins that reach into a range."""
+        """The tokens of all bins that reach into a range, or touch it."""
         reach = self.step / 2
-        return self.tokens[(self.values + reach > low) & (self.values - reach < high)].tolist()
+        return self.tokens[(self.values + reach >= low) & (self.values - reach <= high)].tolist()
 
 
 @dataclass(frozen=True)

@@ -107,9 +107,8 @@ class TextData:
         if self.name is not None:
             dataset = chosen(self.name, DATASETS, "data.name")
             return dataset.what, dataset.licence
-        return ("molecules of " if self.of_molecules else "text files: ") + ", ".join(
-            f"`{Path(file).name}`" for file in self.files
-        ), self.licence
+        files = ", ".join(f"`{Path(file).name}`" for file in self.files)
+        return f"{'molecules of' if self.of_molecules else 'text files:'} {files}", self.licence
 
 
 class Texts(NamedTuple):

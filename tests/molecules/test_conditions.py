@@ -154,7 +154,7 @@ def test_of_a_range_values_are_drawn_as_the_model_finds_them(model: TransformerL
     """``p(weight) p(QED | weight)``, each among the tokens within its range."""
     n = 20_000
     assert model.tokenizer is not None
-    drawn = Counter(shown(model, prompted(model, Wishes({"QED": (0.405, 0.42), "weight": (345, 1e9)}), n)))
+    drawn = Counter(shown(model, prompted(model, Wishes({"QED": (0.406, 0.42), "weight": (345.5, 1e9)}), n)))
     number = model.tokenizer.backend.token_to_id
     qeds, weights = ("<QED 0.40>", "<QED 0.41>", "<QED 0.42>"), ("<weight 346>", "<weight 348>", "<weight 350>")
     bos, total = model.config.bos, 0
