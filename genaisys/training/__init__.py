@@ -2,6 +2,7 @@
 
 from genaisys.training.data import Examples, TensorExamples, TokenSequences
 from genaisys.training.evaluation import evaluate
+from genaisys.training.fit import fit
 from genaisys.training.loop import TrainingResult, train
 from genaisys.training.objectives import Objective, Sums
 from genaisys.training.settings import TrainingSettings
@@ -15,5 +16,6 @@ __all__ = [
     "TrainingResult",
     "TrainingSettings",
     "evaluate",
+    "fit",
     "train",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from genaisys.models.spaces import Tokens
 from genaisys.models.transformer import TransformerLM
 from genaisys.training.fields import RecipeWrong
 
@@ -23,3 +24,4 @@ def set_context(model: TransformerLM, length: int) -> None:
             f"context_length is {length}, and the model's learned positions end at {model.config.context_length}"
         )
     model.config = replace(model.config, context_length=length)
+    model.space = Tokens(length - 1, model.config.vocabulary_size)  # BOS has a place too

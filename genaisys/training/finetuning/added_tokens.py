@@ -10,6 +10,7 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 from torch import Tensor, nn
 
+from genaisys.models.spaces import Tokens
 from genaisys.models.transformer import TransformerLM
 from genaisys.tokenizers import Tokenizer
 
@@ -58,6 +59,7 @@ def resize_vocabulary(model: TransformerLM, size: int) -> None:
     tied = model.config.tied_embeddings
     model.head.weight, model.head.out_features = model.embedding.weight if tied else nn.Parameter(head), size
     model.config = replace(model.config, vocabulary_size=size)
+    model.space = Tokens(model.space.length, size)
 
 
 def train_rows(model: TransformerLM, numbers: Sequence[int]) -> None:

@@ -1,0 +1,36 @@
+"""A tiny model of every kind, with random weights, whose probabilities can be added up one by one."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from genaisys.models import Integers, Reals, build
+from genaisys.models.base import GenerativeModel
+
+LINE = Integers((4,), 0, 2)  # 81 states
+IMAGE = Integers((1, 2, 2), 1, 3)  # 81 states; its values do not begin at 0
+PLANE = Reals((2,))
+
+Make = Callable[[], GenerativeModel]
+
+
+def softened(model: GenerativeModel, seed: int = 0, scale: float = 0.3) -> GenerativeModel:
+    """The model with all weights moved at random, so that nothing is zero or equal by its initialisation."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+def _small(name: str, space: Integers | Reals, **sizes: object) -> Make:
+    def make() -> GenerativeModel:
+        torch.manual_seed(0)
+        return softened(build(name, space, **sizes))
+
+    return make
+
+
+SMALL_MODELS: Mapping[str, Make] = {
+    "factorised": _small("factorised", IMAGE),
+}
