@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdkit import Chem
 from typer.testing import CliRunner
@@ -69,6 +69,7 @@ def test_tokens_say_what_they_mean(model: TransformerLM, tmp_path: Path) -> None
     assert opening(model) == [model.config.bos, conditions.molecule]
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e4), st.integers(0, 2**31))
 def test_every_value_has_a_near_token(low: float, reach: float, seed: int) -> None:
     values = low + reach * np.random.default_rng(seed).random(200)
@@ -109,7 +110,7 @@ def test_scaffolds_are_substructures_and_the_first_is_the_whole() -> None:
 
 
 def test_annotations_are_computed_once_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GENAISYS_CACHE", str(tmp_path))
+    monkeypatch.setattr(module, "parts_folder", lambda: tmp_path / "parts")
     monkeypatch.setattr(module, "_PART", 3)
     done: list[int] = []
     first = annotated(SMILES, done.append)
@@ -125,7 +126,7 @@ def test_annotations_are_computed_once_and_read_again(tmp_path: Path, monkeypatc
 
 
 def test_annotations_of_what_is_no_molecule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GENAISYS_CACHE", str(tmp_path))
+    monkeypatch.setattr(module, "parts_folder", lambda: tmp_path / "parts")
     with pytest.raises(NotAMolecule):
         annotated(["CCO", "C(("])
     assert not list(tmp_path.rglob("*.npz"))

@@ -190,8 +190,9 @@ class TextRecipe(_Recipe):
         self._with_adapter(model)
         molecules = len(texts.learned) + len(texts.held_out) if self.data.of_molecules else 0
         counts = texts.counts(left_out=max(molecules - len(training) - len(validation), 0))
-        described = ", licence: ".join(self.data.described())
-        return Prepared(model, model, training, validation, learned_tokens, _NLL, _NEXT, described, counts)
+        what, licence = self.data.described()
+        data = f"{what} (licence: {licence})"
+        return Prepared(model, model, training, validation, learned_tokens, _NLL, _NEXT, data, counts)
 
     def _rows(self, model: TransformerLM, texts: list[str]) -> Conversations:
         """Each text behind BOS, which is read and not learned."""

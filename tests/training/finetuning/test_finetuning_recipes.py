@@ -133,7 +133,10 @@ def test_texts(tmp_path: Path) -> None:
     assert len(trained.tokenizer.encode("ends")) == 1
     changed = (trained.embedding.weight[:-1] != before.embedding.weight).any(1).nonzero()[:, 0].tolist()
     assert changed == trained.tokenizer.encode(";")
-    assert "lines.txt`: 16 training texts" in (tmp_path / "out" / "model" / "README.md").read_text()
+    assert (
+        "`lines.txt` (licence: not stated): 16 training texts, 4 held out texts."
+        in (tmp_path / "out" / "model" / "README.md").read_text()
+    )
 
 
 def test_texts_are_learned_with_their_ends_and_not_with_what_they_begin_with(tmp_path: Path) -> None:
