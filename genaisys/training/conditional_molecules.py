@@ -8,7 +8,7 @@
 
 Each text is a molecule behind some of its properties and maybe a scaffold of it (see
 :mod:`genaisys.molecules.conditions`): so any of them may be wished later. How many are told is drawn first, from none
-to all, then which. The loss counts the prefix as well, so that the model is a density of both: it knows which values
+to all, then which; of a molecule that is read several times, something else each time. The loss counts the prefix as well, so that the model is a density of both: it knows which values
 there are, and how likely each is beside the others.
 """
 
@@ -108,6 +108,8 @@ class ConditionalTraining:
             if data.randomised
             else [[smiles] for smiles in molecules.learned]
         )
+        often = -(-settings.steps * settings.batch_size // sum(map(len, spelled)))  # each time something else is told
+        spelled = [spellings * often for spellings in spelled]
         training = self._sequences(model.tokenizer, spelled, known, settings.seed)
         validation = self._sequences(model.tokenizer, [[each] for each in molecules.held_out], known_held_out, 0)
         told = sum(map(len, spelled)) + len(molecules.held_out)
