@@ -39,6 +39,8 @@ SMALL_MODELS: Mapping[str, Make] = {
     "mixture of Gaussians of full covariance": _small("mixture-gaussian", PLANE, components=2, covariance="full"),
     "mixture of rounded Gaussians": _small("mixture-gaussian", IMAGE, components=3),
     "chow-liu": _small("chow-liu", IMAGE),
-    "hidden tree": _small("hidden-tree", LINE, states=2),
-    "einet": _small("einet", IMAGE, sums=2, depth=2, repetitions=3),
+    "hidden tree": _small("hidden-tree", LINE, states=2, leaves="categorical"),
+    "hidden tree of normal leaves": _small("hidden-tree", IMAGE, states=2),
+    "einet": _small("einet", IMAGE, sums=2, depth=2, repetitions=3, leaves="categorical"),
+    "einet of one layer": _small("einet", LINE, sums=2, depth=1, repetitions=1),
 }

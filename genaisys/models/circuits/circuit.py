@@ -91,12 +91,12 @@ class Circuit(GenerativeModel, Density, Queries):
         for batch in x.split(_AT_ONCE):
             with torch.enable_grad(), _outputs(simplexes) as outputs:
                 leaves = self.leaves.log_prob(batch).detach().requires_grad_()
-                log_prob = self.root(leaves, expectation)
-            weights, *used = torch.autograd.grad(log_prob.sum(), [leaves, *outputs])
+                log_prob = self.root(leaves, expectation).sum()
+            weights, *used = torch.autograd.grad(log_prob, [leaves, *outputs])
             of_leaves = [self.leaves.statistics(batch, weights) + sum(of_leaves)]
             for sums, gradient in zip(counts, used, strict=True):
                 sums += gradient
-            total += log_prob.sum().double().cpu()
+            total += log_prob.double().cpu()
         for simplex, sums in zip(simplexes, counts, strict=True):
             simplex.maximise(sums)
         self.leaves.maximise(of_leaves[0])
@@ -120,6 +120,10 @@ class DiscreteCircuit(Circuit, CodesInTurn):
 
     space: Integers
     leaves: DiscreteLeaves
+
+    def initialise(self, x: Tensor) -> None:
+        """Leaves, and structure where it is learned, from data; a beginning for EM. [N, *shape]"""
+        self.leaves.initialise(self._row(x))
 
     def conditionals(self, n: int) -> Generator[Tensor, Tensor, None]:
         """For each variable a pass up and down: the posterior of its leaves, given those before it."""

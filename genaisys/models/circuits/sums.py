@@ -28,8 +28,7 @@ class Simplex(nn.Module):
 
     Args:
         shape: [*, I, J] for I units with J inputs each.
-        smoothing: how many counts more than there are EM distributes evenly over the inputs of a unit; as a prior it is
-            Dirichlet's.
+        smoothing: how many counts EM adds to those of each unit, see :func:`smoothed`.
     """
 
     def __init__(self, *shape: int, smoothing: float = 0.0) -> None:
@@ -47,11 +46,15 @@ class Simplex(nn.Module):
 
 
 def smoothed(counts: Tensor, smoothing: float) -> Tensor:
-    """Logarithms of shares along the last axis, after ``smoothing`` more counts were distributed evenly.
+    """Logarithms of the shares of counts along the last axis, shrunk towards what the rows of a table have in common.
 
-    Where nothing was counted at all, the shares are equal.
+    ``smoothing`` counts are added to each row, distributed as those of all rows together with one more of each: as if
+    by a Dirichlet prior whose mean was estimated (Friedman et al. 1997, Bayesian network classifiers, section 4.3).
+    Without smoothing the shares are the counts', or equal where there are none. [*, I, J] -> the same
     """
-    counts = counts.clamp(min=0) + max(smoothing / counts.shape[-1], torch.finfo(counts.dtype).tiny)
+    counts = counts.clamp(min=0)
+    common = counts.sum(-2, keepdim=True) + 1  # [*, 1, J]
+    counts = counts + smoothing * common / common.sum(-1, keepdim=True) + torch.finfo(counts.dtype).tiny
     return counts.log() - counts.sum(-1, keepdim=True).log()
 
 
