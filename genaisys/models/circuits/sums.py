@@ -61,7 +61,9 @@ def smoothed(counts: Tensor, smoothing: float) -> Tensor:
 def expectation(log_weights: Tensor, values: Tensor) -> Tensor:
     """``log sum_j w_ij exp(value_j)``: by a matrix product of what is left when the largest value is taken out."""
     top = values.detach().amax(-1, keepdim=True).clamp(min=torch.finfo(values.dtype).min)  # [B, *, 1]
-    return torch.einsum("...ij,b...j->b...i", log_weights.exp(), (values - top).exp()).log() + top
+    total = torch.einsum("...ij,b...j->b...i", log_weights.exp(), (values - top).exp())
+    impossible = total == 0  # the logarithm's gradient is infinite there
+    return total.masked_fill(impossible, 1).log().masked_fill(impossible, -torch.inf) + top
 
 
 def sampled(log_weights: Tensor, values: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from genaisys.models.circuits.leaves import DiscreteLeaves, IndicatorLeaves, lea
 from genaisys.models.circuits.sums import Mix, Simplex
 from genaisys.models.spaces import Integers
 
-_PAIRS = 8192  # values of all variables together, whose pairs are counted: 8192 ** 2 numbers
+_PAIRS = 4096  # values of all variables together, whose pairs are counted: 4096 ** 2 numbers
 
 
 class TreeCircuit(DiscreteCircuit):
