@@ -69,7 +69,7 @@ ENTRIES: Mapping[str, Entry] = {
         "sums and products of random regions, by EM",
         "einet",
         by_em(60),
-        {"sums": 8, "depth": 4, "repetitions": 8},
+        {"sums": 6, "depth": 4, "repetitions": 12},
     ),
     "hidden-tree": Entry(
         "circuits",

@@ -105,9 +105,9 @@ def _walk(parents: Tensor) -> Tensor:
 
 def einet(
     space: Integers,
-    sums: int = 8,
+    sums: int = 6,
     depth: int = 4,
-    repetitions: int = 8,
+    repetitions: int = 12,
     leaves: Literal["normal", "categorical"] = "normal",
     smoothing: float = 1.0,
 ) -> Einet:

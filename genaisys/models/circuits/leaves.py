@@ -147,8 +147,8 @@ class CategoricalLeaves(DiscreteLeaves):
     """Any distributions on the integers of the space; with two of them, Bernoulli's (book eq. 2.38).
 
     Args:
-        smoothing: how many counts EM adds to those of each distribution, see
-            :func:`genaisys.models.circuits.sums.smoothed`; here all together are the variable's own, so they are a prior.
+        smoothing: how many counts EM adds to those of each distribution (:func:`smoothed`). All together are the
+            variable's own here, whatever the parameters: so it is a prior, and EM stays exact.
     """
 
     def __init__(self, space: Integers, count: int, smoothing: float = 0.0) -> None:

@@ -99,7 +99,7 @@ def test_no_step_of_em_makes_the_likelihood_less() -> None:
     x[:, 3] = x[:, 0] ^ x[:, 1]
     model.initialise(x)
     likelihoods = [model.em_step(x).item() for _ in range(60)]
-    assert all(after >= before - 1e-9 for before, after in zip(likelihoods, likelihoods[1:], strict=False))
+    assert all(after >= before - 1e-9 for before, after in itertools.pairwise(likelihoods))
     assert likelihoods[-1] > likelihoods[0] + 0.3
 
 

@@ -1,5 +1,6 @@
 """Layers of univariate distributions, and normal variables that are rounded."""
 
+import itertools
 import math
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_rounded_normals_have_the_mass_of_their_cells(dtype: torch.dtype) -> Non
     torch.testing.assert_close(found.exp().sum(1), torch.ones(4, dtype=dtype))
     edges = np.array([-np.inf, *np.arange(-1.5, 3), np.inf])
     for row in range(4):
-        at = dict(loc=loc[row].item(), scale=scale[row].item())
+        at = {"loc": loc[row].item(), "scale": scale[row].item()}
         below, above = norm.logcdf(edges, **at), norm.logsf(edges, **at)
         left = below[1:] + np.log(-np.expm1(below[:-1] - below[1:]))
         right = above[:-1] + np.log(-np.expm1(above[1:] - above[:-1]))
@@ -88,7 +89,7 @@ def test_em_of_rounded_normals_takes_the_moments_before_rounding() -> None:
     edges = np.array([-np.inf, 0.5, 1.5, 2.5, 3.5, np.inf])
     moments = [
         truncnorm.stats((low - mean) / std, (high - mean) / std, mean, std, moments="mv")
-        for low, high in zip(edges, edges[1:], strict=False)
+        for low, high in itertools.pairwise(edges)
     ]
     n = counts[0, 0].numpy()
     expected = sum(n * np.array([m for m, _ in moments])) / n.sum()

@@ -281,7 +281,7 @@ def test_no_step_of_em_makes_the_likelihood_less() -> None:
     circuit = hierarchical_mixture()
     x = states(FOUR)[torch.tensor([0, 3, 5, 5, 6, 6, 6, 9, 12, 15])]
     likelihoods = [circuit.em_step(x).item() for _ in range(50)]
-    assert all(after >= before - 1e-9 for before, after in zip(likelihoods, likelihoods[1:], strict=False))
+    assert all(after >= before - 1e-9 for before, after in itertools.pairwise(likelihoods))
     assert likelihoods[-1] > likelihoods[0] + 0.3
 
 
