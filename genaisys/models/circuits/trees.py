@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from torch import Tensor
 
 from genaisys.models.circuits.circuit import Deterministic, DiscreteCircuit, NotACircuit
@@ -90,6 +89,8 @@ def chow_liu(x: Tensor, space: Integers) -> Tensor:
 
     The root is in the middle, so that the tree is as shallow as can be. [N, D] -> [D]
     """
+    from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree  # slow to import
+
     information = mutual_information(x, space).numpy()
     # Kept above zero: scipy takes a zero for no edge. The tree depends on the order of the weights alone.
     tree = minimum_spanning_tree(information.max() + 1 - information)
@@ -109,7 +110,7 @@ def mutual_information(x: Tensor, space: Integers) -> Tensor:
     Neighbouring values are taken together where their pairs would be too many to count.
     """
     values = min(space.levels, max(2, _PAIRS // space.dimensions))
-    binned = (x - space.low) * values // space.levels
+    binned = (x.cpu() - space.low) * values // space.levels
     joint = torch.zeros(space.dimensions * values, space.dimensions * values)
     for batch in binned.split(4096):
         one_hot = torch.nn.functional.one_hot(batch, values).flatten(1).float()  # [B, D * V]
