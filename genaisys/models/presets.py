@@ -18,12 +18,20 @@ from typing import Any
 from genaisys.errors import GenaisysError
 from genaisys.hub.checkpoints import CheckpointBroken, CheckpointFolder, write_checkpoint
 from genaisys.models.base import GenerativeModel
+from genaisys.models.circuits.einet import einet
+from genaisys.models.circuits.trees import chow_liu_tree, hidden_tree
 from genaisys.models.factorised import factorised
+from genaisys.models.mixtures import categorical_mixture, gaussian_mixture
 from genaisys.models.spaces import Integers, Reals
 
 # From a space and sizes, which are numbers, strings and yes or no, to a model with random weights.
 PRESETS: Mapping[str, Callable[..., GenerativeModel]] = {
     "factorised": factorised,
+    "mixture": categorical_mixture,
+    "mixture-gaussian": gaussian_mixture,
+    "chow-liu": chow_liu_tree,
+    "hidden-tree": hidden_tree,
+    "einet": einet,
 }
 _SPACES: Mapping[str, type[Integers] | type[Reals]] = {"integers": Integers, "reals": Reals}
 
