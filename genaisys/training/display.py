@@ -21,6 +21,9 @@ def live_progress(steps: int, console: Console) -> Iterator[Callable[[Record], N
 
         def show(record: Record) -> None:
             nonlocal loss, held_out
+            if "preparing" in record:
+                progress.update(task, description=record["preparing"])
+                return
             if "held_out" in record:
                 held_out = f", held out {record['held_out']['loss']:.3f}"
             else:
