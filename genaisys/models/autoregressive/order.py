@@ -35,8 +35,8 @@ class Places(nn.Module):
         numbers = in_order(torch.arange(math.prod(shape)).view(1, *shape))[0]  # [D]
         self.register_buffer("coordinates", torch.stack(torch.unravel_index(numbers, shape)), persistent=False)
         self.vectors = nn.ModuleList(nn.Embedding(size, width) for size in shape)
-        for vectors in self.vectors:
-            nn.init.normal_(vectors.weight, std=0.1)
+        for weight in self.vectors.parameters():
+            nn.init.normal_(weight, std=0.1)
 
     def forward(self) -> Tensor:
         """-> [D, width]"""

@@ -32,6 +32,7 @@ class CausalTransformer(CausalNetwork):
         for block in self._blocks:  # what is added to the stream is small at first, so that depth does no harm
             for linear in (block.attention.output, block.mlp.down):
                 nn.init.normal_(linear.weight, std=0.02 / (2 * config.layers) ** 0.5)
+            block.attention.dropout = 0.0  # of the weights of attention: on a processor, half as long again for a step
 
     @property
     def _blocks(self) -> list[Block]:
@@ -80,6 +81,6 @@ def arm_transformer(
 ) -> Autoregressive:
     """The preset."""
     head, numbers = head_of(space, components)
-    # The network has its own embedding and head; of the vocabulary and the context only the blocks could ask, and do not.
+    # Of the vocabulary and the context only an embedding and a head could ask: the network has its own.
     config = gpt(numbers, space.dimensions, layers=layers, width=width, heads=heads, dropout=dropout)
     return Autoregressive(space, CausalTransformer(space, numbers, config), head)

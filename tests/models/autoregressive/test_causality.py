@@ -103,7 +103,7 @@ def test_figure_3_3_sees_seven_past_inputs() -> None:
 
 
 def test_what_does_not_see_everything_is_refused() -> None:
-    """Trap A2: the book's four layers, with the kernel of its author's notebook, see 25 of 63 pixels before the last."""
+    """Trap A2: the book's four layers, with the kernel of the author's notebook, see 25 of 63 pixels before it."""
     with pytest.raises(TooShortSighted, match="see 25 of the 63 dimensions"):
         DilatedConvolutions(Reals((1, 8, 8)), 2, kernel=7, dilations=[1, 1, 1], width=4, dropout=0.0)
     with pytest.raises(TooShortSighted):
