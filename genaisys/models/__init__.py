@@ -12,6 +12,7 @@ _HOMES = {
     "build": "presets",
     "load_model": "presets",
     "FactorisedCategorical": "factorised",
+    "Autoregressive": "autoregressive.model",
 }
 
 __all__ = sorted(_HOMES)
