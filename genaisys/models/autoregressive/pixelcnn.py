@@ -56,6 +56,10 @@ class CausalConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight * self.mask, self.bias)
 
+    def at(self, window: Tensor) -> Tensor:
+        """The output at one pixel, of what its kernel lies on. [n, inputs, *] -> [n, outputs]"""
+        return F.linear(window.flatten(1), (self.weight * self.mask).flatten(1), self.bias)
+
 
 class GatedBlock(nn.Module):
     """One layer of both stacks.
@@ -90,6 +94,10 @@ class GatedBlock(nn.Module):
             before: h as it is added to the result: zeros under option A, which must not see the pixel. [B, width, H, W]
         """
         return before + self.mix(self.dropout(_gate(self.horizontal(h) + told)))
+
+    def along_at(self, window: Tensor, told: Tensor, before: Tensor) -> Tensor:
+        """``along`` at one pixel. [n, width, k], [n, 2 width] and [n, width] -> [n, width]"""
+        return before + self.mix.at(self.dropout(_gate(self.horizontal.at(window) + told)))
 
 
 class GatedPixelCNN(CausalNetwork):
@@ -134,7 +142,8 @@ class GatedPixelCNN(CausalNetwork):
             v, told = block.down(F.pad(v, (self.pad, self.pad, self.pad, 0)))
             before = places if block.option == "A" else h
             h = block.along(F.pad(h, (self.pad, self.pad)), told, before.expand_as(h))
-        return self._numbers(h).flatten(1, 3)  # [B, D, numbers]
+        numbers = self.out(self.dropout(F.elu(self.hidden(F.elu(h)))))  # [B, channels * numbers, H, W]
+        return numbers.movedim(1, -1).unflatten(-1, (self.channels, -1)).flatten(1, 3)  # [B, D, numbers]
 
     def steps(self, n: int) -> Generator[Tensor, Tensor, None]:
         pad, blocks, places = self.pad, self._blocks, self._as_image(self.places()[None])
@@ -146,13 +155,14 @@ class GatedPixelCNN(CausalNetwork):
             told = self._down(above, beside[0], row, places)
             for column in range(self.columns):
                 for channel in range(self.channels):
-                    h = places[:, :, row : row + 1, column : column + 1].expand(n, -1, -1, -1)
+                    h = places[:, :, row, column]
                     for layer, block in enumerate(blocks):
                         if layer:
-                            beside[layer][:, :, row, column + pad] = h[..., 0, 0]
-                        window = beside[layer][:, :, row : row + 1, column : column + 2 * pad + 1]
-                        h = block.along(window, told[layer][..., column : column + 1], h)
-                    x = yield self._numbers(h)[:, 0, 0, channel]
+                            beside[layer][:, :, row, column + pad] = h
+                        window = beside[layer][:, :, row, column : column + 2 * pad + 1]
+                        h = block.along_at(window, told[layer][:, :, 0, column], h)
+                    numbers = self.out.at(self.dropout(F.elu(self.hidden.at(F.elu(h)))))
+                    x = yield numbers.unflatten(1, (self.channels, -1))[:, channel]
                     mine = beside[0][:, :, row, column + pad].unflatten(1, (self.channels, -1))[:, channel]
                     mine.copy_(self.values(x))
 
@@ -174,11 +184,6 @@ class GatedPixelCNN(CausalNetwork):
     def _as_image(self, vectors: Tensor) -> Tensor:
         """[B, D, width] -> [B, channels * width, H, W]"""
         return vectors.view(len(vectors), self.rows, self.columns, -1).movedim(-1, 1)
-
-    def _numbers(self, h: Tensor) -> Tensor:
-        """For the head. [B, features, H, W] -> [B, H, W, channels, numbers]"""
-        numbers = self.out(self.dropout(F.elu(self.hidden(F.elu(h)))))
-        return numbers.movedim(1, -1).unflatten(-1, (self.channels, -1))
 
 
 def _gate(x: Tensor) -> Tensor:
