@@ -12,6 +12,14 @@ _HOMES = {
     "build": "presets",
     "load_model": "presets",
     "FactorisedCategorical": "factorised",
+    "Mixture": "mixtures",
+    "DiscreteMixture": "mixtures",
+    "Circuit": "circuits.circuit",
+    "UnitCircuit": "circuits.units",
+    "ChowLiuTree": "circuits.trees",
+    "HiddenTree": "circuits.trees",
+    "Einet": "circuits.einet",
+    "NotCompressed": "lossless",
     "Autoregressive": "autoregressive.model",
 }
 

@@ -34,6 +34,14 @@ def _small(name: str, space: Integers | Reals, **sizes: object) -> Make:
 
 SMALL_MODELS: Mapping[str, Make] = {
     "factorised": _small("factorised", IMAGE),
+    "mixture": _small("mixture", IMAGE, components=3),
+    "mixture of uniform weights": _small("mixture", LINE, components=2, weights="uniform"),
+    "mixture of Gaussians": _small("mixture-gaussian", PLANE, components=3),
+    "mixture of Gaussians of full covariance": _small("mixture-gaussian", PLANE, components=2, covariance="full"),
+    "mixture of rounded Gaussians": _small("mixture-gaussian", IMAGE, components=3),
+    "chow-liu": _small("chow-liu", IMAGE),
+    "hidden tree": _small("hidden-tree", LINE, states=2),
+    "einet": _small("einet", IMAGE, sums=2, depth=2, repetitions=3),
     "arm-memory": _small("arm-memory", LINE, width=4, hidden=8),
     "arm-rnn": _small("arm-rnn", LINE, width=8),
     "arm-lstm": _small("arm-rnn", PLANE, cell="lstm", width=8, layers=2, dropout=0.2),

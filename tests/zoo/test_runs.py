@@ -77,9 +77,10 @@ def test_a_killed_measurement_is_made_up_for(tmp_path: Path, monkeypatch: pytest
     def fails(*arguments: object) -> None:
         raise OSError("no space left")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+    with monkeypatch.context() as patch:
         patch.setattr(runs, "draw_sheet", fails)
-        train_run(name, data, 0, tmp_path / "run")
+        with pytest.raises(OSError, match="no space"):
+            train_run(name, data, 0, tmp_path / "run")
     steps: list[int] = []
     result = train_run(name, data, 0, tmp_path / "run", lambda record: steps.append(record["step"]))
     assert not steps  # the training itself was done

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genaisys.errors import GenaisysError
-from genaisys.models.autoregressive.model import Autoregressive, CausalNetwork, Values, head_of
+from genaisys.models.autoregressive.model import Autoregressive, CausalNetwork, Values, autoregressive, head_of
 from genaisys.models.autoregressive.order import Places
 from genaisys.models.spaces import Integers, Reals
 
@@ -130,4 +130,4 @@ def arm_convolutions(
     """The preset; ``cycles``: how often the dilations that see everything are gone through."""
     head, numbers = head_of(space, components)
     dilations = doubling(space.dimensions, kernel) * cycles
-    return Autoregressive(space, DilatedConvolutions(space, numbers, kernel, dilations, width, dropout), head)
+    return autoregressive(space, DilatedConvolutions(space, numbers, kernel, dilations, width, dropout), head)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genaisys.models.autoregressive.model import Autoregressive, CausalNetwork, Values, head_of
+from genaisys.models.autoregressive.model import Autoregressive, CausalNetwork, Values, autoregressive, head_of
 from genaisys.models.spaces import Integers, Reals
 
 
@@ -42,4 +42,4 @@ def arm_memory(
 ) -> Autoregressive:
     """The preset: the book's second order and its 300 hidden units."""
     head, numbers = head_of(space, components)
-    return Autoregressive(space, FiniteMemory(space, numbers, memory, width, hidden), head)
+    return autoregressive(space, FiniteMemory(space, numbers, memory, width, hidden), head)

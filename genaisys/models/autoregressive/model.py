@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from genaisys.models.autoregressive.order import in_order, out_of_order
 from genaisys.models.base import Completes, Density, GenerativeModel, Likelihood, inference
 from genaisys.models.conditionals import Categoricals, Conditional, DiscretizedLogistics, Gaussians
+from genaisys.models.lossless import Coder, CodesInTurn
 from genaisys.models.spaces import Integers, OutOfSpace, Reals
 
 
@@ -89,6 +90,33 @@ class Autoregressive(GenerativeModel, Density, Completes):
             if place + 1 < x.shape[1]:
                 numbers = steps.send(x[:, place])
         return out_of_order(x, self.space.shape)
+
+
+class AutoregressiveOfIntegers(Autoregressive, CodesInTurn):
+    """The same of integers, which it compresses too: each given those before it, at ``-log2 p(x_d | x_<d)`` bits."""
+
+    space: Integers
+
+    def conditionals(self, n: int) -> Generator[Tensor, Tensor, None]:
+        device = next(self.parameters()).device
+        levels = torch.arange(self.space.low, self.space.high + 1, device=device)[:, None]  # [V, 1]
+        steps = self.network.steps(n)
+        numbers = next(steps)
+        while True:
+            x = yield self.head(numbers).log_prob(levels).T  # [n, V]
+            numbers = steps.send(x)
+
+    def code(self, coder: Coder, n: int, x: Tensor | None) -> Tensor:
+        coded = super().code(coder, n, None if x is None else in_order(x))
+        return out_of_order(coded.flatten(1), self.space.shape)
+
+
+def autoregressive(
+    space: Integers | Reals, network: CausalNetwork, head: Conditional
+) -> Autoregressive | AutoregressiveOfIntegers:
+    """The model, which is lossless where data are integers."""
+    of = AutoregressiveOfIntegers if isinstance(space, Integers) else Autoregressive
+    return of(space, network, head)
 
 
 class Values(nn.Module):

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genaisys.models.autoregressive.convolutional import Option, TooShortSighted
-from genaisys.models.autoregressive.model import Autoregressive, CausalNetwork, Values, head_of
+from genaisys.models.autoregressive.model import Autoregressive, CausalNetwork, Values, autoregressive, head_of
 from genaisys.models.autoregressive.order import Places
 from genaisys.models.spaces import Integers, OutOfSpace, Reals
 
@@ -201,4 +201,4 @@ def pixelcnn(
 ) -> Autoregressive:
     """The preset; ``components``: of a mixture of discretized logistics, and None: categorical."""
     head, numbers = head_of(space, components)
-    return Autoregressive(space, GatedPixelCNN(space, numbers, kernel, layers, width, dropout), head)
+    return autoregressive(space, GatedPixelCNN(space, numbers, kernel, layers, width, dropout), head)

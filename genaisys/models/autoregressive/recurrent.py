@@ -7,7 +7,7 @@ from collections.abc import Generator
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genaisys.models.autoregressive.model import Autoregressive, CausalNetwork, Values, head_of
+from genaisys.models.autoregressive.model import Autoregressive, CausalNetwork, Values, autoregressive, head_of
 from genaisys.models.autoregressive.order import Places
 from genaisys.models.spaces import Integers, Reals
 
@@ -64,4 +64,4 @@ def arm_rnn(
 ) -> Autoregressive:
     """The preset."""
     head, numbers = head_of(space, components)
-    return Autoregressive(space, Recurrent(space, numbers, cell, width, layers, dropout), head)
+    return autoregressive(space, Recurrent(space, numbers, cell, width, layers, dropout), head)

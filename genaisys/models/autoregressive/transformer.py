@@ -8,7 +8,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genaisys.models.autoregressive.model import Autoregressive, CausalNetwork, Values, head_of
+from genaisys.models.autoregressive.model import Autoregressive, CausalNetwork, Values, autoregressive, head_of
 from genaisys.models.autoregressive.order import Places
 from genaisys.models.spaces import Integers, Reals
 from genaisys.models.transformer.config import TransformerConfig, gpt
@@ -83,4 +83,4 @@ def arm_transformer(
     head, numbers = head_of(space, components)
     # Of the vocabulary and the context only an embedding and a head could ask: the network has its own.
     config = gpt(numbers, space.dimensions, layers=layers, width=width, heads=heads, dropout=dropout)
-    return Autoregressive(space, CausalTransformer(space, numbers, config), head)
+    return autoregressive(space, CausalTransformer(space, numbers, config), head)
