@@ -126,6 +126,7 @@ class Values(nn.Module):
         super().__init__()
         self.space = space
         self.vectors = nn.Embedding(space.levels, width) if isinstance(space, Integers) else nn.Linear(1, width)
+        nn.init.normal_(self.vectors.weight, std=0.3)  # as vectors of places are: neither drowns the other
 
     def forward(self, x: Tensor) -> Tensor:
         """[...] -> [..., width]"""

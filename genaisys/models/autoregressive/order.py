@@ -36,7 +36,7 @@ class Places(nn.Module):
         self.register_buffer("coordinates", torch.stack(torch.unravel_index(numbers, shape)), persistent=False)
         self.vectors = nn.ModuleList(nn.Embedding(size, width) for size in shape)
         for weight in self.vectors.parameters():
-            nn.init.normal_(weight, std=0.1)
+            nn.init.normal_(weight, std=0.3)
 
     def forward(self) -> Tensor:
         """-> [D, width]"""
