@@ -40,7 +40,7 @@ class NoLossless(GenaisysError):
 
 @zoo.command("list")
 def list_(runs: Runs = RUNS, data: Data = "digits", as_json: AsJson = False) -> None:
-    """What each model is and can do, and how well it did where it was trained."""
+    """What each model can do, and how well it did."""
     from genaisys.models.presets import build
     from genaisys.zoo.abilities import abilities
     from genaisys.zoo.catalogue import ZOO
@@ -70,7 +70,10 @@ def train(
     output: Annotated[Path | None, typer.Option(help="Folder of the run; by default zoo/DATA/NAME-SEED.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model, measure it, and draw a sheet. Ctrl-C stops; the same command goes on from the last checkpoint."""
+    """Train a model, measure it, and draw a sheet.
+
+    Ctrl-C stops; the same command goes on from the last checkpoint.
+    """
     from genaisys.training.display import live_progress
     from genaisys.zoo.data import load_data
     from genaisys.zoo.runs import SHEET, run_folder, train_run
@@ -94,7 +97,7 @@ def evaluate(
     data: Annotated[str | None, typer.Option(help="Other data than it was trained on.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a trained model: the likelihood of test data, and how much its samples look like them."""
+    """Measure a trained model on test data."""
     from genaisys.zoo.data import load_data
     from genaisys.zoo.runs import evaluate_run, open_run, run_of
 
@@ -117,7 +120,10 @@ def table_(
     runs: Runs = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Train and measure all models, and print the table. What is done already is not done again. Ctrl-C as in train."""
+    """Train and measure all models, and print the table.
+
+    What is done already is not done again. Ctrl-C as in train.
+    """
     from genaisys.training.display import live_progress
     from genaisys.zoo.catalogue import ZOO
     from genaisys.zoo.data import load_data
@@ -154,7 +160,10 @@ def compress(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The compressed file.")],
     as_json: AsJson = False,
 ) -> None:
-    """Compress data without loss, to about as many bits as the model's likelihood says."""
+    """Compress data without loss.
+
+    An example takes about as many bits as the model's likelihood says.
+    """
     from genaisys.zoo.data import load_array
 
     lossless = _lossless(model)

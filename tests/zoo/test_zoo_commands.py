@@ -1,6 +1,8 @@
 """``genaisys zoo``: what it prints and writes, and how it fails."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,11 @@ run = CliRunner().invoke
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runs, "draw_sheet", lambda *arguments: None)
+
+
+def test_the_help_waits_for_no_torch() -> None:
+    code = "import sys, genaisys.cli; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_train_tells_what_was_measured(tmp_path: Path) -> None:
