@@ -20,6 +20,7 @@ _HOMES = {
     "TreeCircuit": "circuits.trees",
     "Einet": "circuits.einet",
     "NotCompressed": "lossless",
+    "Autoregressive": "autoregressive.model",
 }
 
 __all__ = sorted(_HOMES)

@@ -53,7 +53,8 @@ class Coder(ABC):
         # Rounded: then two computers almost surely agree, although the last bits of their sums may differ.
         shares = (log_probs.double().cpu().reshape(-1, values).exp() * _STEPS).round() + 1
         flat = None if symbols is None else symbols.cpu().flatten().numpy().astype(np.int32)
-        coded = self._code(flat, constriction.stream.model.Categorical(perfect=False), shares.numpy())
+        rows = shares.contiguous().numpy()  # constriction takes the rows of another layout for others
+        coded = self._code(flat, constriction.stream.model.Categorical(perfect=False), rows)
         return torch.from_numpy(coded.astype(np.int64)).view(log_probs.shape[:-1])
 
     def integers(self, log_probs: Tensor, low: int, integers: Tensor | None) -> Tensor:

@@ -17,6 +17,11 @@ from typing import Any
 
 from genaisys.errors import GenaisysError
 from genaisys.hub.checkpoints import CheckpointBroken, CheckpointFolder, write_checkpoint
+from genaisys.models.autoregressive.convolutional import arm_convolutions
+from genaisys.models.autoregressive.finite_memory import arm_memory
+from genaisys.models.autoregressive.pixelcnn import pixelcnn
+from genaisys.models.autoregressive.recurrent import arm_rnn
+from genaisys.models.autoregressive.transformer import arm_transformer
 from genaisys.models.base import GenerativeModel
 from genaisys.models.circuits.einet import einet
 from genaisys.models.circuits.trees import chow_liu_tree, hidden_tree
@@ -32,6 +37,11 @@ PRESETS: Mapping[str, Callable[..., GenerativeModel]] = {
     "chow-liu": chow_liu_tree,
     "hidden-tree": hidden_tree,
     "einet": einet,
+    "arm-memory": arm_memory,
+    "arm-rnn": arm_rnn,
+    "arm-convolutions": arm_convolutions,
+    "pixelcnn": pixelcnn,
+    "arm-transformer": arm_transformer,
 }
 _SPACES: Mapping[str, type[Integers] | type[Reals]] = {"integers": Integers, "reals": Reals}
 
