@@ -83,7 +83,10 @@ class _Branches(NamedTuple):
 
 
 class _Tree:
-    """Texts that grow from their prompts, which begin with one token. A node is a token that was read: its keys and values in every layer."""
+    """Texts that grow from their prompts, which begin with one token.
+
+    A node is a token that was read: its keys and values in every layer.
+    """
 
     def __init__(self, network: TransformerLM, temperature: float, top_p: float, seed: int) -> None:
         self._network, self._temperature, self._top_p = network, temperature, top_p
@@ -92,7 +95,10 @@ class _Tree:
 
     @torch.inference_mode()
     def grow(self, prompts: Tensor) -> list[list[int]]:
-        """A text for each of [N, P]. They grow depth first, so that nodes are held on the way to at most ``_WIDEST`` branches."""
+        """A text for each prompt. [N, P]
+
+        They grow depth first, so that nodes are held on the way to at most ``_WIDEST`` branches.
+        """
         config, (n, given) = self._network.config, prompts.shape
         room = config.context_length
         ends, impossible = torch.tensor(config.ends), torch.tensor(config.impossible, dtype=torch.long)
