@@ -21,6 +21,8 @@ _HOMES = {
     "Einet": "circuits.einet",
     "NotCompressed": "lossless",
     "Autoregressive": "autoregressive.model",
+    "Flow": "flows.flow",
+    "IntegerDiscreteFlow": "flows.idf",
 }
 
 __all__ = sorted(_HOMES)

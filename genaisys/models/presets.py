@@ -26,6 +26,11 @@ from genaisys.models.base import GenerativeModel
 from genaisys.models.circuits.einet import einet
 from genaisys.models.circuits.trees import chow_liu_tree, hidden_tree
 from genaisys.models.factorised import factorised
+from genaisys.models.flows.glow import glow
+from genaisys.models.flows.idf import idf
+from genaisys.models.flows.realnvp import realnvp
+from genaisys.models.flows.residual_flow import dense_flow, residual_flow
+from genaisys.models.flows.splines import spline_flow
 from genaisys.models.mixtures import categorical_mixture, gaussian_mixture
 from genaisys.models.spaces import Integers, Reals
 
@@ -42,6 +47,12 @@ PRESETS: Mapping[str, Callable[..., GenerativeModel]] = {
     "arm-convolutions": arm_convolutions,
     "pixelcnn": pixelcnn,
     "arm-transformer": arm_transformer,
+    "realnvp": realnvp,
+    "glow": glow,
+    "spline-flow": spline_flow,
+    "residual-flow": residual_flow,
+    "dense-flow": dense_flow,
+    "idf": idf,
 }
 _SPACES: Mapping[str, type[Integers] | type[Reals]] = {"integers": Integers, "reals": Reals}
 
