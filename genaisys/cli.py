@@ -24,6 +24,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Ta
 from rich.table import Table
 
 from genaisys.apps.molecule_commands import molecules
+from genaisys.apps.zoo_commands import zoo
 from genaisys.errors import GenaisysError
 from genaisys.hub import DEFAULT_CHAT_MODEL, DEFAULT_TEXT_ENCODER
 
@@ -80,6 +81,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(molecules, name="molecules")
+app.add_typer(zoo, name="zoo")
 
 
 def _not_empty(text: str) -> str:

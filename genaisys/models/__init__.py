@@ -12,6 +12,17 @@ _HOMES = {
     "build": "presets",
     "load_model": "presets",
     "FactorisedCategorical": "factorised",
+    "Mixture": "mixtures",
+    "DiscreteMixture": "mixtures",
+    "Circuit": "circuits.circuit",
+    "UnitCircuit": "circuits.units",
+    "ChowLiuTree": "circuits.trees",
+    "TreeCircuit": "circuits.trees",
+    "Einet": "circuits.einet",
+    "NotCompressed": "lossless",
+    "Autoregressive": "autoregressive.model",
+    "Flow": "flows.flow",
+    "IntegerDiscreteFlow": "flows.idf",
 }
 
 __all__ = sorted(_HOMES)

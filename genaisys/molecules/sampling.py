@@ -19,7 +19,7 @@ from genaisys.molecules.parsing import parsed
 from genaisys.molecules.prompts import prompts_for
 from genaisys.molecules.wishes import Wishes, WishImpossible
 
-_PART = 1024  # molecules drawn before it is looked whether there are enough
+_FIRST_PART, _LARGEST_PART = 256, 16_384  # molecules drawn before it is looked whether there are enough
 _PATIENCE = 20_000  # molecules drawn of which none was wanted, after which the wishes are given up
 
 
@@ -130,10 +130,11 @@ def sample_molecules(
 
 
 def _endless(model: TransformerLM, sampling: MoleculeSampling) -> Iterator[str]:
-    seeds = torch.Generator().manual_seed(sampling.seed)
+    seeds, part = torch.Generator().manual_seed(sampling.seed), _FIRST_PART
     while True:
         seed = int(torch.randint(2**31, (), generator=seeds))
-        yield from raw_smiles(model, _PART, replace(sampling, seed=seed))
+        yield from raw_smiles(model, part, replace(sampling, seed=seed))
+        part = min(2 * part, _LARGEST_PART)
 
 
 def _given_up(counts: Counts, at_last: int) -> str:
