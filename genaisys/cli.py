@@ -245,7 +245,10 @@ def generate(
 @app.command()
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A YAML file, or a shipped recipe: teenygpt, headlines-gpt, smiles-gpt.")
+        str,
+        typer.Argument(
+            help="A YAML file, or a shipped recipe: teenygpt, headlines-gpt, smiles-gpt, smiles-gpt-conditional."
+        ),
     ],
     output: Annotated[Path | None, typer.Option(help="Folder of the model; by default, the recipe's name.")] = None,
     as_json: AsJson = False,
@@ -258,11 +261,13 @@ def train(
 
 @app.command()
 def finetune(
-    recipe: Annotated[str, typer.Argument(help="A YAML file, or a shipped recipe: json-answers, short-answers.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A YAML file, or a shipped recipe: json-answers, short-answers, drugs-lora.")
+    ],
     output: Annotated[Path | None, typer.Option(help="Folder of the results; by default, the recipe's name.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on training a pretrained model, on conversations, preferences or labels. Ctrl-C as in train."""
+    """Go on training a pretrained model, on conversations, preferences, labels or texts. Ctrl-C as in train."""
     from genaisys.training.finetuning.recipes import open_fine_tuning
 
     _follow(open_fine_tuning(recipe), output, as_json)

@@ -17,7 +17,7 @@ _HOMES = {
     "Circuit": "circuits.circuit",
     "UnitCircuit": "circuits.units",
     "ChowLiuTree": "circuits.trees",
-    "HiddenTree": "circuits.trees",
+    "TreeCircuit": "circuits.trees",
     "Einet": "circuits.einet",
     "NotCompressed": "lossless",
     "Autoregressive": "autoregressive.model",

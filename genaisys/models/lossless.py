@@ -121,6 +121,10 @@ class _Reader(Coder):
         assert symbols is None
         return np.asarray(self._decoder.decode(family, parameters))
 
+    def at_end(self) -> bool:
+        """Whether nothing is left to read."""
+        return bool(self._decoder.maybe_exhausted())
+
 
 class Coded(GenerativeModel, Lossless):
     """A model that compresses, by a method that writes and reads."""
@@ -168,7 +172,7 @@ class Coded(GenerativeModel, Lossless):
         except AssertionError as error:  # of constriction, where no symbol belongs to what it reads
             raise damaged from error
         x = torch.cat([torch.empty((0, *self.space.shape), dtype=torch.int64), *batches])
-        if intact != _digest(fingerprint, _content(x))[:4]:
+        if intact != _digest(fingerprint, _content(x))[:4] or not coder.at_end():
             raise damaged
         return x
 

@@ -16,7 +16,6 @@ from collections.abc import Generator
 from typing import Any, Literal, cast
 
 import torch
-from sklearn.cluster import kmeans_plusplus
 from torch import Tensor, nn
 
 from genaisys.models.base import Density, GenerativeModel, Likelihood, Queries, inference
@@ -188,14 +187,10 @@ class Mixture(GenerativeModel, Density, Queries):
         """Components of the data nearest to K examples that are far from each other (k-means++). [N, *shape]
 
         A tenth of all other data counts as well, so that no component begins on a single point.
-
-        Raises:
-            ValueError: there are fewer examples than components.
         """
         row, _ = self._rows(x)
-        points = row.double()
-        centres, _ = kmeans_plusplus(points.numpy(), self.components.count, random_state=int(torch.randint(2**31, ())))
-        nearest = torch.cdist(points, torch.from_numpy(centres)).argmin(1)
+        centres = _far_apart(row.double(), self.components.count)
+        nearest = torch.cdist(row.double(), centres).argmin(1)  # [N]
         hard = nn.functional.one_hot(nearest, self.components.count).to(self.logits.dtype)  # [N, K]
         self._maximise(row, 0.9 * hard + 0.1 / self.components.count)
 
@@ -233,6 +228,15 @@ class Mixture(GenerativeModel, Density, Queries):
         if observed is None:
             return row, torch.ones_like(row, dtype=torch.bool)
         return row, observed.expand(len(row), *self.space.shape).flatten(1)
+
+
+def _far_apart(points: Tensor, count: int) -> Tensor:
+    """Points drawn by their squared distances to those drawn before (Arthur and Vassilvitskii 2007). -> [K, D]"""
+    centres = points[torch.randint(len(points), (1,))]
+    while len(centres) < count:
+        squares = torch.cdist(points, centres).amin(1).square() + torch.finfo(points.dtype).tiny
+        centres = torch.cat([centres, points[squares.multinomial(1)]])
+    return centres
 
 
 class DiscreteMixture(Mixture, CodesInTurn):

@@ -25,6 +25,9 @@ def live_progress(steps: int | None, console: Console) -> Iterator[Callable[[Rec
 
         def show(record: Record) -> None:
             nonlocal loss, held_out
+            if "preparing" in record:
+                progress.update(task, description=record["preparing"])
+                return
             if "held_out" in record:
                 held_out = f", held out {record['held_out']['loss']:.3f}"
             else:

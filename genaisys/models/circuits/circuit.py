@@ -80,26 +80,25 @@ class Circuit(GenerativeModel, Density, Queries):
         """One step of EM on all examples; the mean log-likelihood of before. [N, *shape] -> []
 
         The expected number of times that a weight or a leaf is used is the gradient of the log-likelihood by its
-        logarithm (Darwiche 2003; so do Einets, arXiv:2004.06231). With smoothing, what cannot decrease is the
-        log-likelihood plus the prior's logarithm.
+        logarithm (Darwiche 2003; so do Einets, arXiv:2004.06231). Without smoothing no step makes the likelihood less.
         """
         x = self._row(x)
         simplexes = [module for module in self.modules() if isinstance(module, Simplex)]
         counts = [torch.zeros_like(simplex.logits) for simplex in simplexes]
-        of_leaves: list[Tensor] = []
+        of_leaves: Tensor | float = 0.0
         total = torch.zeros((), dtype=torch.float64)
         for batch in x.split(_AT_ONCE):
             with torch.enable_grad(), _outputs(simplexes) as outputs:
                 leaves = self.leaves.log_prob(batch).detach().requires_grad_()
-                log_prob = self.root(leaves, expectation)
-            weights, *used = torch.autograd.grad(log_prob.sum(), [leaves, *outputs])
-            of_leaves = [self.leaves.statistics(batch, weights) + sum(of_leaves)]
+                log_prob = self.root(leaves, expectation).sum()
+            weights, *used = torch.autograd.grad(log_prob, [leaves, *outputs])
+            of_leaves = self.leaves.statistics(batch, weights) + of_leaves
             for sums, gradient in zip(counts, used, strict=True):
                 sums += gradient
-            total += log_prob.sum().double().cpu()
+            total += log_prob.double().cpu()
         for simplex, sums in zip(simplexes, counts, strict=True):
             simplex.maximise(sums)
-        self.leaves.maximise(of_leaves[0])
+        self.leaves.maximise(torch.as_tensor(of_leaves))
         return total / len(x)
 
     def _sample(self, n: int, *, condition: Any) -> Tensor:
@@ -120,6 +119,10 @@ class DiscreteCircuit(Circuit, CodesInTurn):
 
     space: Integers
     leaves: DiscreteLeaves
+
+    def initialise(self, x: Tensor) -> None:
+        """Leaves, and structure where it is learned, from data; a beginning for EM. [N, *shape]"""
+        self.leaves.initialise(self._row(x))
 
     def conditionals(self, n: int) -> Generator[Tensor, Tensor, None]:
         """For each variable a pass up and down: the posterior of its leaves, given those before it."""

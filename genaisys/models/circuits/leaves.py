@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -114,6 +115,10 @@ class DiscreteLeaves(Leaves):
         """Of every value. -> [D, K, V]"""
 
     @abstractmethod
+    def initialise(self, x: Tensor) -> None:
+        """Distributions drawn near to the variables' own, so that EM can tell them apart. [N, D]"""
+
+    @abstractmethod
     def maximise(self, statistics: Tensor) -> None:
         """
         Args:
@@ -142,7 +147,8 @@ class CategoricalLeaves(DiscreteLeaves):
     """Any distributions on the integers of the space; with two of them, Bernoulli's (book eq. 2.38).
 
     Args:
-        smoothing: how many counts more than there are EM distributes evenly over the values.
+        smoothing: how many counts EM adds to those of each distribution (:func:`smoothed`). All together are the
+            variable's own here, whatever the parameters: so it is a prior, and EM stays exact.
     """
 
     def __init__(self, space: Integers, count: int, smoothing: float = 0.0) -> None:
@@ -154,10 +160,10 @@ class CategoricalLeaves(DiscreteLeaves):
         return self.logits.log_softmax(-1)
 
     @torch.no_grad()
-    def near_to(self, x: Tensor) -> None:
-        """Each distribution by chance, as if from some thirty examples of the variable's own. [N, D]"""
+    def initialise(self, x: Tensor) -> None:
+        """As if each was estimated from some thirty examples."""
         counts = self.statistics(x, torch.ones(*x.shape, 1, device=x.device))  # [D, 1, V]
-        shares = smoothed(counts, 1.0).exp() * 30
+        shares = 30 * smoothed(counts, 1.0).exp()
         self.logits.copy_(torch.distributions.Dirichlet(shares.expand_as(self.logits)).sample().clamp(min=1e-6).log())
 
     @torch.no_grad()
@@ -176,6 +182,9 @@ class IndicatorLeaves(DiscreteLeaves):
 
     def log_table(self) -> Tensor:
         return self.one.expand(self.space.dimensions, -1, -1)
+
+    def initialise(self, x: Tensor) -> None:
+        pass
 
     def maximise(self, statistics: Tensor) -> None:
         pass
@@ -199,6 +208,14 @@ class DiscretizedNormalLeaves(DiscreteLeaves):
 
     def log_table(self) -> Tensor:
         return self._log_table(self.mean, self._variance().log() / 2)
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Each has the value of an example as its mean, and half the variable's variance."""
+        examples = torch.randint(len(x), self.mean.shape, device=x.device)
+        self.mean.copy_(x.T.gather(1, examples))
+        variance = x.to(self.mean.dtype).var(0, correction=0) / 2 + self.least_std**2
+        self.log_variance.copy_(log_excess(variance, self.least_std)[:, None].expand_as(self.mean))
 
     def maximise(self, statistics: Tensor) -> None:
         """One step of EM in which the numbers before rounding are what is hidden.
@@ -225,6 +242,16 @@ class DiscretizedNormalLeaves(DiscreteLeaves):
         low, high = self.space.low, self.space.high
         values = torch.arange(low, high + 1, device=mean.device, dtype=mean.dtype)
         return DiscretizedNormal(mean[..., None], log_std[..., None].exp(), low, high).log_prob(values)
+
+
+def leaves_of_kind(kind: Literal["normal", "categorical"], space: Integers, count: int) -> DiscreteLeaves:
+    """Rounded normal leaves, which know that neighbouring integers are alike; or categorical ones, which learn all."""
+    match kind:
+        case "normal":
+            return DiscretizedNormalLeaves(space, count, least_std=0.5)
+        case "categorical":
+            return CategoricalLeaves(space, count, smoothing=5.0)
+    raise ValueError(f"leaves are 'normal' or 'categorical', not {kind!r}")
 
 
 def _chosen(each: Tensor, which: Tensor) -> Tensor:

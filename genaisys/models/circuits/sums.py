@@ -28,8 +28,7 @@ class Simplex(nn.Module):
 
     Args:
         shape: [*, I, J] for I units with J inputs each.
-        smoothing: how many counts more than there are EM distributes evenly over the inputs of a unit; as a prior it is
-            Dirichlet's.
+        smoothing: how many counts EM adds to those of each unit, see :func:`smoothed`.
     """
 
     def __init__(self, *shape: int, smoothing: float = 0.0) -> None:
@@ -47,18 +46,24 @@ class Simplex(nn.Module):
 
 
 def smoothed(counts: Tensor, smoothing: float) -> Tensor:
-    """Logarithms of shares along the last axis, after ``smoothing`` more counts were distributed evenly.
+    """Logarithms of the shares of counts along the last axis, shrunk towards what the rows of a table have in common.
 
-    Where nothing was counted at all, the shares are equal.
+    ``smoothing`` counts are added to each row, distributed as those of all rows together with one more of each: as if
+    by a Dirichlet prior whose mean was estimated (Friedman et al. 1997, Bayesian network classifiers, section 4.3).
+    Without smoothing the shares are the counts', or equal where there are none. [*, I, J] -> the same
     """
-    counts = counts.clamp(min=0) + max(smoothing / counts.shape[-1], torch.finfo(counts.dtype).tiny)
+    counts = counts.clamp(min=0)
+    common = counts.sum(-2, keepdim=True) + 1  # [*, 1, J]
+    counts = counts + smoothing * common / common.sum(-1, keepdim=True) + torch.finfo(counts.dtype).tiny
     return counts.log() - counts.sum(-1, keepdim=True).log()
 
 
 def expectation(log_weights: Tensor, values: Tensor) -> Tensor:
     """``log sum_j w_ij exp(value_j)``: by a matrix product of what is left when the largest value is taken out."""
     top = values.detach().amax(-1, keepdim=True).clamp(min=torch.finfo(values.dtype).min)  # [B, *, 1]
-    return torch.einsum("...ij,b...j->b...i", log_weights.exp(), (values - top).exp()).log() + top
+    total = torch.einsum("...ij,b...j->b...i", log_weights.exp(), (values - top).exp())
+    impossible = total == 0  # the logarithm's gradient is infinite there
+    return total.masked_fill(impossible, 1).log().masked_fill(impossible, -torch.inf) + top
 
 
 def sampled(log_weights: Tensor, values: Tensor) -> Tensor:

@@ -9,24 +9,26 @@ linearly with the number of variables (Liu and Van den Broeck 2021, arXiv:2106.0
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
-from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from torch import Tensor
 
 from genaisys.models.circuits.circuit import Deterministic, DiscreteCircuit, NotACircuit
-from genaisys.models.circuits.leaves import CategoricalLeaves, DiscreteLeaves, IndicatorLeaves
-from genaisys.models.circuits.sums import Mix, Simplex, smoothed
+from genaisys.models.circuits.leaves import DiscreteLeaves, IndicatorLeaves, leaves_of_kind
+from genaisys.models.circuits.sums import Mix, Simplex
 from genaisys.models.spaces import Integers
 
-_PAIRS = 8192  # values of all variables together, whose pairs are counted: 8192 ** 2 numbers
+_PAIRS = 4096  # values of all variables together, whose pairs are counted: 4096 ** 2 numbers
 
 
-class Tree(DiscreteCircuit):
-    """A tree of one state for each variable; the K leaves of a variable are the distributions of its value by state.
+class TreeCircuit(DiscreteCircuit):
+    """A tree of one state for each variable: Chow and Liu's, with states that EM learns.
 
     Args:
-        smoothing: how many counts more than there are EM distributes evenly over a state's next states.
+        leaves: the distributions of the values by state; K of them make K states.
+        smoothing: how many counts EM adds to those of each state's next states.
     """
 
     parents: Tensor
@@ -41,8 +43,8 @@ class Tree(DiscreteCircuit):
         self.register_load_state_dict_post_hook(lambda tree, _: tree._require_tree())
 
     def initialise(self, x: Tensor) -> None:
-        """Learn the structure from data, by Chow and Liu's method. [N, *shape]"""
-        self.parents.copy_(chow_liu(self._row(x), self.leaves.space))
+        super().initialise(x)
+        self.parents.copy_(chow_liu(self._row(x), self.space))
 
     def root(self, leaves: Tensor, mix: Mix) -> Tensor:
         log_weights = self.transitions()  # [D, K, K]
@@ -71,34 +73,15 @@ class Tree(DiscreteCircuit):
             raise NotACircuit("the parents of the variables are no tree: there is not one root from which all descend")
 
 
-class ChowLiuTree(Tree, Deterministic):
+class ChowLiuTree(TreeCircuit, Deterministic):
     """The likeliest tree of dependences between pairs: ``prod_d p(x_d | x_parent(d))`` (Chow and Liu 1968).
 
     Its states are the values themselves: so no two inputs of a sum are possible together, and the most probable
     completion is exact. Once the structure is learned, one step of EM gives the likeliest probabilities.
     """
 
-    def __init__(self, space: Integers, smoothing: float = 1.0) -> None:
+    def __init__(self, space: Integers, smoothing: float = 20.0) -> None:
         super().__init__(IndicatorLeaves(space), smoothing)
-
-
-class HiddenTree(Tree):
-    """A tree of hidden states, each of which has a distribution of the variable's value.
-
-    Args:
-        states: K, of each variable.
-        smoothing: of the values of a state, and of the next states.
-    """
-
-    def __init__(self, space: Integers, states: int, smoothing: tuple[float, float] = (1.0, 1.0)) -> None:
-        super().__init__(CategoricalLeaves(space, states, smoothing[0]), smoothing[1])
-
-    @torch.no_grad()
-    def initialise(self, x: Tensor) -> None:
-        """Learn the structure, and let each state's distribution be drawn near to the variable's own."""
-        super().initialise(x)
-        assert isinstance(self.leaves, CategoricalLeaves)
-        self.leaves.near_to(self._row(x))
 
 
 def chow_liu(x: Tensor, space: Integers) -> Tensor:
@@ -106,6 +89,8 @@ def chow_liu(x: Tensor, space: Integers) -> Tensor:
 
     The root is in the middle, so that the tree is as shallow as can be. [N, D] -> [D]
     """
+    from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree  # slow to import
+
     information = mutual_information(x, space).numpy()
     # Kept above zero: scipy takes a zero for no edge. The tree depends on the order of the weights alone.
     tree = minimum_spanning_tree(information.max() + 1 - information)
@@ -125,7 +110,7 @@ def mutual_information(x: Tensor, space: Integers) -> Tensor:
     Neighbouring values are taken together where their pairs would be too many to count.
     """
     values = min(space.levels, max(2, _PAIRS // space.dimensions))
-    binned = (x - space.low) * values // space.levels
+    binned = (x.cpu() - space.low) * values // space.levels
     joint = torch.zeros(space.dimensions * values, space.dimensions * values)
     for batch in binned.split(4096):
         one_hot = torch.nn.functional.one_hot(batch, values).flatten(1).float()  # [B, D * V]
@@ -133,19 +118,20 @@ def mutual_information(x: Tensor, space: Integers) -> Tensor:
     pairs = joint.view(space.dimensions, values, space.dimensions, values).transpose(1, 2)  # [D, D, V, V]
     result = torch.zeros(space.dimensions, space.dimensions)
     for variable, counts in enumerate(pairs):
-        log_p = smoothed(counts.flatten(1), 1.0).view_as(counts)  # [D, V, V]
+        counts = counts + 1 / values**2
+        log_p = counts.log() - counts.sum((1, 2), keepdim=True).log()  # [D, V, V]
         independent = log_p.logsumexp(2, keepdim=True) + log_p.logsumexp(1, keepdim=True)
         result[variable] = (log_p.exp() * (log_p - independent)).sum((1, 2))
     return result
 
 
-def chow_liu_tree(space: Integers, smoothing: float = 1.0) -> ChowLiuTree:
+def chow_liu_tree(space: Integers, smoothing: float = 20.0) -> ChowLiuTree:
     """The preset."""
     return ChowLiuTree(space, smoothing)
 
 
 def hidden_tree(
-    space: Integers, states: int = 12, leaf_smoothing: float = 1.0, tree_smoothing: float = 1.0
-) -> HiddenTree:
+    space: Integers, states: int = 16, leaves: Literal["normal", "categorical"] = "normal", smoothing: float = 1.0
+) -> TreeCircuit:
     """The preset."""
-    return HiddenTree(space, states, (leaf_smoothing, tree_smoothing))
+    return TreeCircuit(leaves_of_kind(leaves, space, states), smoothing)

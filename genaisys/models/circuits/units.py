@@ -61,20 +61,17 @@ class Product(Unit):
 class Sum(Unit):
     """A mixture of units of the same variables, with learned weights.
 
-    Args:
-        smoothing: see :class:`genaisys.models.circuits.sums.Simplex`.
-
     Raises:
         NotACircuit: it is not smooth: two inputs have different variables.
     """
 
-    def __init__(self, inputs: Iterable[Unit], smoothing: float = 0.0) -> None:
+    def __init__(self, inputs: Iterable[Unit]) -> None:
         super().__init__(inputs)
         self.scope = self.inputs[0].scope
         if any(unit.scope != self.scope for unit in self.inputs):
             scopes = ", ".join(str(sorted(unit.scope)) for unit in self.inputs)
             raise NotACircuit(f"a sum is smooth only if its inputs have the same variables: these have {scopes}")
-        self.weights = Simplex(1, len(self.inputs), smoothing=smoothing)
+        self.weights = Simplex(1, len(self.inputs))
 
 
 class UnitCircuit(Circuit):
