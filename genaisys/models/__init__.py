@@ -22,6 +22,11 @@ _HOMES = {
     "NotCompressed": "lossless",
     "Autoregressive": "autoregressive.model",
     "Flow": "flows.flow",
+    "RealNVP": "flows.realnvp",
+    "Glow": "flows.glow",
+    "SplineFlow": "flows.splines",
+    "ResidualFlow": "flows.residual_flow",
+    "DenseFlow": "flows.residual_flow",
     "IntegerDiscreteFlow": "flows.idf",
 }
 

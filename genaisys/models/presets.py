@@ -26,12 +26,15 @@ from genaisys.models.base import GenerativeModel
 from genaisys.models.circuits.einet import einet
 from genaisys.models.circuits.trees import chow_liu_tree, hidden_tree
 from genaisys.models.factorised import factorised
-from genaisys.models.flows.glow import glow
+from genaisys.models.flows.glow import Glow
 from genaisys.models.flows.idf import idf
 from genaisys.models.flows.realnvp import realnvp
 from genaisys.models.flows.residual_flow import dense_flow, residual_flow
 from genaisys.models.flows.splines import spline_flow
 from genaisys.models.mixtures import categorical_mixture, gaussian_mixture
+from genaisys.models.flows.realnvp import RealNVP
+from genaisys.models.flows.residual_flow import DenseFlow, ResidualFlow
+from genaisys.models.flows.splines import SplineFlow
 from genaisys.models.spaces import Integers, Reals
 
 # From a space and sizes, which are numbers, strings and yes or no, to a model with random weights.
@@ -52,6 +55,11 @@ PRESETS: Mapping[str, Callable[..., GenerativeModel]] = {
     "spline-flow": spline_flow,
     "residual-flow": residual_flow,
     "dense-flow": dense_flow,
+    "realnvp": RealNVP,
+    "glow": Glow,
+    "spline-flow": SplineFlow,
+    "residual-flow": ResidualFlow,
+    "dense-flow": DenseFlow,
     "idf": idf,
 }
 _SPACES: Mapping[str, type[Integers] | type[Reals]] = {"integers": Integers, "reals": Reals}
