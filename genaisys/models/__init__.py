@@ -12,6 +12,13 @@ _HOMES = {
     "build": "presets",
     "load_model": "presets",
     "FactorisedCategorical": "factorised",
+    "ProbabilisticPCA": "latent.ppca",
+    "VAE": "latent.vae",
+    "HypersphericalVAE": "latent.hyperspherical",
+    "BottomUpVAE": "latent.bottom_up",
+    "TopDownVAE": "latent.top_down",
+    "ResidualVAE": "latent.residual_vae",
+    "DiffusionModel": "latent.diffusion",
 }
 
 __all__ = sorted(_HOMES)

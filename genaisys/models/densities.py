@@ -90,6 +90,40 @@ class DiscretizedLogistic(Distribution):
         return self.loc
 
 
+class DiscretizedNormal(Distribution):
+    """Integers from ``low`` to ``high`` that a normal variable rounds to; the outer bins are infinite (arXiv:2006.11239).
+
+    P(k) = F((k + 1/2 - loc) / scale) - F((k - 1/2 - loc) / scale)        F: the standard normal's distribution function
+    """
+
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012
+    support = constraints.real  # of the integers among them
+
+    def __init__(self, loc: Tensor, scale: Tensor, low: int, high: int) -> None:
+        self.loc, self.scale = broadcast_all(loc, scale)
+        self.low, self.high = low, high
+        super().__init__(self.loc.shape, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        log_ndtr = torch.special.log_ndtr
+        upper, lower = (value + 0.5 - self.loc) / self.scale, (value - 0.5 - self.loc) / self.scale
+        # Above the mean both F are near one, and their difference is lost: there the mirrored bin is computed.
+        mirrored = value > self.loc
+        log_a = log_ndtr(torch.where(mirrored, -lower, upper))
+        log_b = log_ndtr(torch.where(mirrored, -upper, lower))
+        inside = log_a + torch.log(-torch.expm1(log_b - log_a))
+        if self.low == self.high:
+            return torch.zeros_like(inside)
+        inside = torch.where(value <= self.low, log_ndtr(upper), inside)
+        return torch.where(value >= self.high, log_ndtr(-lower), inside)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with torch.no_grad():
+            shape = self._extended_shape(sample_shape)
+            noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+            return (self.loc + self.scale * noise).round().clamp(self.low, self.high)
+
+
 def mixture_of_logistics(logits: Tensor, loc: Tensor, log_scale: Tensor, low: int, high: int) -> MixtureSameFamily:
     """A mixture of discretized logistics for each dimension; the last axis is that of the components. [..., K] each"""
     return MixtureSameFamily(

@@ -19,11 +19,20 @@ from genaisys.errors import GenaisysError
 from genaisys.hub.checkpoints import CheckpointBroken, CheckpointFolder, write_checkpoint
 from genaisys.models.base import GenerativeModel
 from genaisys.models.factorised import factorised
+from genaisys.models.latent import presets as latent
+from genaisys.models.latent.ppca import probabilistic_pca
 from genaisys.models.spaces import Integers, Reals
 
 # From a space and sizes, which are numbers, strings and yes or no, to a model with random weights.
 PRESETS: Mapping[str, Callable[..., GenerativeModel]] = {
     "factorised": factorised,
+    "ppca": probabilistic_pca,
+    "vae": latent.vae,
+    "hyperspherical-vae": latent.hyperspherical_vae,
+    "bottom-up-vae": latent.bottom_up_vae,
+    "top-down-vae": latent.top_down_vae,
+    "residual-vae": latent.residual_vae,
+    "diffusion": latent.diffusion,
 }
 _SPACES: Mapping[str, type[Integers] | type[Reals]] = {"integers": Integers, "reals": Reals}
 

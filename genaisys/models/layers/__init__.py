@@ -1,0 +1,1 @@
+"""Networks that models take as arguments. They know nothing of probability."""
