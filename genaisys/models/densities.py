@@ -91,9 +91,9 @@ class DiscretizedLogistic(Distribution):
 
 
 class DiscretizedNormal(Distribution):
-    """Integers from ``low`` to ``high`` that a normal variable rounds to; the outer bins are infinite (arXiv:2006.11239).
+    """Integers from ``low`` to ``high`` that a normal variable rounds to, with infinite outer bins (arXiv:2006.11239).
 
-    P(k) = F((k + 1/2 - loc) / scale) - F((k - 1/2 - loc) / scale)        F: the standard normal's distribution function
+    P(k) = F((k + 1/2 - loc) / scale) - F((k - 1/2 - loc) / scale)        F: the standard normal's
     """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012

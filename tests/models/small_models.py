@@ -1,7 +1,6 @@
 """A tiny model of every kind, with random weights, whose probabilities can be added up one by one."""
 
 from collections.abc import Callable, Mapping
-
 from copy import deepcopy
 from functools import lru_cache
 
@@ -36,7 +35,7 @@ def _small(name: str, space: Integers | Reals, **sizes: object) -> Make:
 
 
 def _taught(name: str, space: Integers | Reals, **sizes: object) -> Make:
-    """As ``_small``, and trained a little: the bound of a posterior that fits nothing is not tight in any sensible time."""
+    """As ``_small``, and trained a little: with a posterior that fits nothing no bound is ever tight."""
 
     @lru_cache
     def teach() -> GenerativeModel:

@@ -19,7 +19,7 @@ class BottomUpVAE(HierarchicalVAE):
 
         ELBO = E[log p(x | z1) - log q(z1 | x) / p(z1 | z2) - KL(q(z2 | z1), p(z2))]
 
-    The upper level is seen through the lower one only, and often collapses: the model shows why top-down ones are better.
+    The upper level is seen through the lower one only, and often collapses: this model is what others improve on.
     The code is z1: [B, L1].
 
     Args:
@@ -37,7 +37,7 @@ class BottomUpVAE(HierarchicalVAE):
         free_nats: float = 0.0,
     ) -> None:
         super().__init__()
-        self.space: Integers | Reals = space
+        self.space = space
         self.lower_posterior, self.upper_posterior = lower_posterior, upper_posterior
         self.lower_prior, self.decoder, self.free_nats = lower_prior, decoder, free_nats
 

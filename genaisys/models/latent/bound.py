@@ -19,6 +19,7 @@ from torch import Tensor
 
 from genaisys.errors import GenaisysError
 from genaisys.models.base import Density, GenerativeModel, Likelihood
+from genaisys.models.spaces import Integers, Reals
 
 _AT_ONCE = 4096  # codes: more of them are drawn one chunk after the other
 
@@ -30,6 +31,7 @@ class CodeSizeWrong(GenaisysError):
 class LatentVariableModel(GenerativeModel, Density):
     """A model of which only a bound of the likelihood is computed."""
 
+    space: Integers | Reals
     likelihood: Likelihood = "lower bound"
 
     @abstractmethod

@@ -68,10 +68,10 @@ class NoiseDenoiser(Denoiser):
 
         mean = (z_t - beta_t / sqrt(1 - abar_t) eps(z_t, t)) / sqrt(1 - beta_t)
 
-    Its variance is that of ``q(z_(t-1) | z_t, x)``, or a second number of the network says where between this and beta_t,
-    the two extremes, it lies on a logarithmic scale (``learned_variance``; Nichol & Dhariwal 2021, arXiv:2102.09672).
-    At t = 1 it is beta_1, or between that and the first that is above 0. On integers p(x | z_1) is a Gaussian that is
-    rounded, whose outer bins are infinite.
+    Its variance is that of ``q(z_(t-1) | z_t, x)``, or a second number of the network says where it lies on a
+    logarithmic scale between this and beta_t, the two extremes (``learned_variance``; Nichol & Dhariwal 2021,
+    arXiv:2102.09672). At t = 1 it is beta_1, or between that and the first that is above 0. On integers p(x | z_1) is a
+    Gaussian that is rounded, whose outer bins are infinite.
     """
 
     def __init__(
@@ -91,7 +91,9 @@ class NoiseDenoiser(Denoiser):
         return space.dimensions * (2 if learned_variance else 1)
 
     def forward(self, z: Tensor, t: Tensor) -> Estimate:
-        noise, *place = self.net(z, t).view(len(z), 1 + self.learned_variance, *self.space.shape).unbind(1)  # [B, *shape] each
+        noise, *place = (
+            self.net(z, t).view(len(z), 1 + self.learned_variance, *self.space.shape).unbind(1)
+        )  # [B, *shape] each
         x = (z - at(self.schedule.noise, t, z) * noise) / at(self.schedule.signal, t, z)
         lowest, highest = at(self.log_lowest, t, z), at(self.log_highest, t, z)
         share = place[0].sigmoid() if place else torch.zeros_like(z)

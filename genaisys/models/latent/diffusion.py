@@ -5,6 +5,7 @@ Sohl-Dickstein et al. 2015, arXiv:1503.03585; Ho et al. 2020, arXiv:2006.11239.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -23,15 +24,16 @@ _SHARE_OF_BOUND = 1e-3  # in L_hybrid
 class DiffusionModel(LatentVariableModel):
     """T codes as large as the data, from a posterior that is fixed: the forward process (DDGM; book listing 5.13).
 
-        log p(x) >= E_q[log p(x | z_1) + sum_(t=2..T) log p(z_(t-1) | z_t) / q(z_(t-1) | z_t, x) + log p(z_T) / q(z_T | x)]
+        log p(x) >= E_q[log p(z_T) / q(z_T | x) + sum_(t=2..T) log p(z_(t-1) | z_t) / q(z_(t-1) | z_t, x)
+                        + log p(x | z_1)]
 
     ``log_prob`` draws the codes of all steps (book eq. 5.91); ``bound_terms`` has KLs in closed form for the logarithms
     (eq. 5.102), of which the loss takes one t for each example. KL(q(z_t | z_(t-1)), p(z_t | z_(t+1))), as in eq. 5.92,
     would be something else: z_(t+1) depends on z_t (trap D5).
 
     Args:
-        objective: ``bound``: the loss is an unbiased estimate of the negative ELBO. ``simple``: the squared error of the
-            noise (L_simple), which teaches no variance. ``hybrid``: that, and a thousandth of the bound
+        objective: ``bound``: the loss is an unbiased estimate of the negative ELBO. ``simple``: the squared error of
+            the noise (L_simple), which teaches no variance. ``hybrid``: that, and a thousandth of the bound
             (Nichol & Dhariwal 2021, arXiv:2102.09672, where the bound moves the variances alone).
     """
 
@@ -43,7 +45,7 @@ class DiffusionModel(LatentVariableModel):
         objective: Literal["bound", "simple", "hybrid"] = "bound",
     ) -> None:
         super().__init__()
-        self.space: Integers | Reals = space
+        self.space = space
         self.schedule, self.denoiser, self.objective = schedule, denoiser, objective
 
     # -- training
@@ -138,7 +140,7 @@ class DiffusionModel(LatentVariableModel):
         """z_1 from z_T without noise, in few steps (Song et al. 2021, arXiv:2010.02502, eq. 12 with sigma = 0)."""
         signal, noise = self.schedule.signal, self.schedule.noise
         times = torch.linspace(self.schedule.steps, 1, steps + 1).round().long().unique().flip(0).tolist()
-        for now, then in zip(times, times[1:], strict=False):
+        for now, then in pairwise(times):
             x = self.denoiser(z, _all(len(z), now, z.device)).x
             z = signal[then] * x + noise[then] * (z - signal[now] * x) / noise[now]
         return z

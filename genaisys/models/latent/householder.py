@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ class HouseholderFlow(PosteriorFlow):
     def __init__(self, latent: int, context: int, steps: int) -> None:
         super().__init__()
         widths = [context] + [latent] * steps
-        self.vectors = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.vectors = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         v = context

@@ -13,9 +13,10 @@ _OPEN = 1.5  # added to a gate before its sigmoid, so that steps change little a
 
 
 class InverseAutoregressiveFlow(PosteriorFlow):
-    """``z_t,d = g_d z_(t-1),d + (1 - g_d) m_d`` with gates g and means m of the dimensions before d, and of the context.
+    """``z_t,d = g_d z_(t-1),d + (1 - g_d) m_d`` with gates g and means m that the dimensions before d give.
 
-    The Jacobian is triangular with g on its diagonal. The order of dimensions is reversed between steps.
+    The context has its part in them too. The Jacobian is triangular with g on its diagonal. The order of dimensions is
+    reversed between steps.
     """
 
     def __init__(self, latent: int, context: int, steps: int, width: int) -> None:

@@ -1,4 +1,4 @@
-"""Probabilistic PCA: the latent-variable model with everything in closed form (Tipping & Bishop 1999; book section 5.2).
+"""Probabilistic PCA: a latent-variable model with all in closed form (Tipping & Bishop 1999; book section 5.2).
 
 Bounds and posteriors of all others can be checked against it.
 """

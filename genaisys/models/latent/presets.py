@@ -216,11 +216,14 @@ def diffusion(
         NoSuchPart: ``schedule`` is none of these, or levels are to be predicted of real numbers.
     """
     forward = _part("schedule", schedule, SCHEDULES)(steps)
-    inputs = space.dimensions if net_per_step else TimeConditioned.inputs(space)
 
     def net(numbers: int) -> nn.Module:
-        nets = [ResidualMLP(inputs, numbers, width, blocks, dropout) for _ in range(steps if net_per_step else 1)]
-        return PerStep(nn.Sequential(nn.Flatten(), each) for each in nets) if net_per_step else TimeConditioned(*nets, steps)
+        if not net_per_step:
+            return TimeConditioned(ResidualMLP(TimeConditioned.inputs(space), numbers, width, blocks, dropout), steps)
+        return PerStep(
+            nn.Sequential(nn.Flatten(), ResidualMLP(space.dimensions, numbers, width, blocks, dropout))
+            for _ in range(steps)
+        )
 
     if predicts == "levels":
         if isinstance(space, Reals):

@@ -1,4 +1,7 @@
-"""Any number of levels on a residual stream (ResNet-VAE: Kingma et al. 2016, arXiv:1606.04934; NVAE, arXiv:2007.03898)."""
+"""Any number of levels of codes on a residual stream.
+
+ResNet-VAE (Kingma et al. 2016, arXiv:1606.04934), NVAE (Vahdat & Kautz 2020, arXiv:2007.03898).
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ class ResidualVAE(HierarchicalVAE):
         free_nats: float = 0.0,
     ) -> None:
         super().__init__()
-        self.space: Integers | Reals = space
+        self.space = space
         self.path, self.levels, self.decoder = path, nn.ModuleList(levels), decoder
         self.start = nn.Parameter(torch.zeros(width))  # of the stream: [W]
         self.free_nats = free_nats

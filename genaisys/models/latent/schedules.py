@@ -3,8 +3,8 @@
     q(z_t | z_(t-1)) = N(sqrt(1 - beta_t) z_(t-1), beta_t I)                z_0 = x, t = 1 ... T
     q(z_t | x)       = N(sqrt(abar_t) x, (1 - abar_t) I)                    abar_t = prod_s (1 - beta_s)
 
-A schedule is the numbers abar_t, which must end near 0: only then is z_T the noise that sampling begins with. A constant
-beta of 0.02 leaves 0.9 of it after the 5 steps of listing 5.13 (trap D8), and is refused.
+A schedule is the numbers abar_t, which must end near 0: only then is z_T the noise that sampling begins with. A
+constant beta of 0.02 leaves 0.9 after the 5 steps of listing 5.13 (trap D8), and is refused.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Schedule(nn.Module):
             raise StepsWrong(f"expected 2 steps or more, got {len(alpha_bar) - 1}")
         if alpha_bar[-1] > _LARGEST_LEFT:
             raise NoiseNotReached(
-                f"after {len(alpha_bar) - 1} steps {alpha_bar[-1]:.2g} of the data's variance is left: expected at most "
-                f"{_LARGEST_LEFT:g}; take larger steps, or more"
+                f"after {len(alpha_bar) - 1} steps {alpha_bar[-1]:.2g} of the data's variance is left: expected at "
+                f"most {_LARGEST_LEFT:g}; take larger steps, or more"
             )
         before, after = alpha_bar[:-1], alpha_bar[1:]
         beta = 1 - after / before  # beta_1 ... beta_T
@@ -104,9 +104,9 @@ def linear_schedule(steps: int) -> Schedule:
 
 
 def cosine_schedule(steps: int) -> Schedule:
-    """``abar_t = f(t) / f(0)``, ``f(t) = cos^2((t / T + 0.008) / 1.008 pi / 2)`` (Nichol & Dhariwal 2021, arXiv:2102.09672).
+    """``abar_t = f(t) / f(0)`` with ``f(t) = cos^2((t / T + 0.008) / 1.008 pi / 2)``.
 
-    No beta is above 0.999, so that the last step can be undone.
+    (Nichol & Dhariwal 2021, arXiv:2102.09672.) No beta is above 0.999, so that the last step can be undone.
     """
     s = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     f = torch.cos((s + 0.008) / 1.008 * math.pi / 2) ** 2

@@ -1,6 +1,6 @@
 """Sylvester flows (van den Berg et al. 2018, arXiv:1803.05649; book section 5.4.2.2).
 
-    z_t = z_(t-1) + Q R tanh(R' Q^T z_(t-1) + b)        Q: [L, M] with orthonormal columns; R, R': [M, M] upper triangular
+    z_t = z_(t-1) + Q R tanh(R' Q^T z_(t-1) + b)    Q: [L, M], orthonormal columns; R, R': [M, M], upper triangular
 
 By Sylvester's identity the determinant is that of an M x M matrix, which is triangular (eq. 5.64):
 

@@ -1,4 +1,4 @@
-"""Two levels of codes whose posterior comes down with the model (Sønderby et al. 2016, arXiv:1602.02282; book 5.5.2.2)."""
+"""Two levels of codes whose posterior comes down with the model (Sønderby et al. 2016, arXiv:1602.02282)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TopDownVAE(HierarchicalVAE):
         free_nats: float = 0.0,
     ) -> None:
         super().__init__()
-        self.space: Integers | Reals = space
+        self.space = space
         self.lower_path, self.upper_path = lower_path, upper_path
         self.lower_delta, self.upper_delta = lower_delta, upper_delta
         self.lower_prior, self.decoder = lower_prior, decoder

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution, Independent, kl_divergence
 
 from genaisys.models.base import Representation, inference
 from genaisys.models.conditionals import Conditional
@@ -44,7 +44,7 @@ class VAE(LatentVariableModel, Representation):
         free_nats: float = 0.0,
     ) -> None:
         super().__init__()
-        self.space: Integers | Reals = space
+        self.space = space
         self.posterior, self.decoder, self.prior = posterior, decoder, prior
         self.beta, self.free_nats = beta, free_nats
 
@@ -90,6 +90,7 @@ def mode(p: Distribution, space: Integers | Reals) -> Tensor:
     """The most probable data of a distribution whose dimensions are independent. -> [B, *shape]"""
     if isinstance(space, Reals):
         return p.mode
+    assert isinstance(p, Independent)
     levels = torch.arange(space.low, space.high + 1)
     columns = levels.view(-1, *[1] * (1 + len(space.shape)))  # [V, 1, ...]
     return levels[p.base_dist.log_prob(columns).argmax(0)]  # of [V, B, *shape]

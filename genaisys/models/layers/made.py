@@ -1,4 +1,4 @@
-"""A masked network: every output depends on the inputs before it alone (MADE: Germain et al. 2015, arXiv:1502.03509)."""
+"""A masked network, in which outputs depend on the inputs before them (MADE: Germain et al. 2015, arXiv:1502.03509)."""
 
 from __future__ import annotations
 

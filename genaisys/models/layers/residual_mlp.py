@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 
 class ResidualMLP(nn.Module):
-    """``x <- x + W2 dropout(silu(W1 norm(x)))`` for every block, between two linear maps. [..., inputs] -> [..., outputs]
+    """``x <- x + W2 dropout(silu(W1 norm(x)))`` for every block, between two linear maps.
+
+    [..., inputs] -> [..., outputs]
 
     Args:
         width: of what the blocks add to, and of their hidden layers.
