@@ -69,7 +69,8 @@ class DiffusionModel(LatentVariableModel):
         """What the step from z_t to t - 1 adds to the negative ELBO. [B, *shape] of the space, z [B, *shape] -> [B]"""
         scaled, terms = self._for_networks(x), z.new_zeros(len(x))
         first = t == 1
-        terms[first] = -self.denoiser.decoder(z[first]).log_prob(x[first])
+        if first.any():
+            terms[first] = -self.denoiser.decoder(z[first]).log_prob(x[first])
         scaled, z, t = scaled[~first], z[~first], t[~first]
         terms[~first] = _sum(kl_divergence(self.schedule.before(scaled, z, t), self.denoiser.before(z, t)))
         return terms
