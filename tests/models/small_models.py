@@ -85,7 +85,7 @@ SMALL_MODELS: Mapping[str, Make] = {
     "top-down-vae": _taught("top-down-vae", IMAGE, lower=2, upper=1, width=8),
     "residual-vae": _taught("residual-vae", LINE, latent=1, levels=3, width=8),
     "diffusion": _taught("diffusion", IMAGE, steps=4, **_DENOISER),
-    "diffusion, levels": _taught("diffusion", LINE, steps=4, predicts="levels", **_DENOISER),
+    "diffusion, data": _taught("diffusion", LINE, steps=4, predicts="data", **_DENOISER),
     "diffusion, variance": _taught("diffusion", IMAGE, steps=8, predicts="noise and variance", **_DENOISER),
     "diffusion, simple": _taught("diffusion", LINE, steps=8, objective="simple", net_per_step=True, **_DENOISER),
     "diffusion of reals": _taught("diffusion", PLANE, steps=4, **_DENOISER),

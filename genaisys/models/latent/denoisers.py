@@ -1,7 +1,7 @@
 """The reverse process of diffusion: ``p(z_(t-1) | z_t)`` by an estimate of the data, and ``p(x | z_1)`` (book 5.5.3.4).
 
 All means are those of ``q(z_(t-1) | z_t, x)`` with an estimate in the place of x. What networks predict is the noise
-(DDPM), or a distribution on the levels of each dimension, whose mean is the estimate.
+(DDPM), or a distribution of the data, whose mean is the estimate.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from genaisys.models.conditionals import Categoricals
-from genaisys.models.densities import DiscretizedNormal, Levels
+from genaisys.models.conditionals import Conditional
+from genaisys.models.densities import DiscretizedNormal
 from genaisys.models.latent.schedules import Schedule, StepsWrong, at
 from genaisys.models.spaces import Integers, Reals
 
@@ -110,39 +110,43 @@ class NoiseDenoiser(Denoiser):
         return Independent(DiscretizedNormal(low + half * (1 + x), half * std, low, high), dimensions)
 
 
-class CategoricalDenoiser(Denoiser):
-    """A network predicts how likely each level of each dimension is, given z_t.
+class DataDenoiser(Denoiser):
+    """A network predicts a distribution of the integers themselves, given z_t: at t = 1 it is p(x | z_1).
 
-    The estimate is its mean, so it is of the range of the data; the variance adds what its variance brings, as is best
-    for a Gaussian (Bao et al. 2022, arXiv:2201.06503); and at t = 1 it is p(x | z_1) itself.
+    Its mean is the estimate, so that is of the range of the data; its variance widens ``p(z_(t-1) | z_t)``, to the best
+    that a Gaussian can have (Bao et al. 2022, arXiv:2201.06503).
+
+    Args:
+        distribution: what the numbers of the network mean: one of ``models/conditionals.py``, with ``nn.Identity()``.
     """
 
     space: Integers
 
-    def __init__(self, net: nn.Module, space: Integers, schedule: Schedule) -> None:
+    def __init__(self, net: nn.Module, distribution: Conditional, schedule: Schedule) -> None:
+        space = distribution.space
+        assert isinstance(space, Integers)
         super().__init__(net, space, schedule)
-        levels = torch.arange(space.low, space.high + 1)
-        self.register_buffer("levels", space.scaled(levels))  # in the units of networks: [V]
+        self.distribution = distribution
+        self.register_buffer("levels", space.scaled(torch.arange(space.low, space.high + 1)))  # [V]
         self.levels: Tensor
 
-    @staticmethod
-    def numbers(space: Integers) -> int:
-        return Categoricals.numbers(space)
-
     def forward(self, z: Tensor, t: Tensor) -> Estimate:
-        p = self._logits(z, t).softmax(-1)  # [B, *shape, V]
-        x = (p * self.levels).sum(-1)
-        spread = (p * (self.levels - x[..., None]) ** 2).sum(-1)
+        values = torch.arange(self.space.low, self.space.high + 1, device=z.device)
+        shape = -1, *[1] * z.dim()
+        p = self._given(z, t).base_dist.log_prob(values.view(shape)).exp()  # [V, B, *shape]
+        levels = self.levels.view(shape)
+        x = (p * levels).sum(0)
+        spread = (p * (levels - x) ** 2).sum(0)
         variance = at(self.schedule.step_variance, t, z) + at(self.schedule.of_x, t, z) ** 2 * spread
         return Estimate(x, variance.log())
 
     def decoder(self, z: Tensor) -> Distribution:
-        first = torch.ones(len(z), dtype=torch.long, device=z.device)
-        return Independent(Levels(self._logits(z, first), self.space.low), len(self.space.shape))
+        return self._given(z, torch.ones(len(z), dtype=torch.long, device=z.device))
 
-    def _logits(self, z: Tensor, t: Tensor) -> Tensor:
-        logits: Tensor = self.net(z, t)
-        return logits.view(len(z), *self.space.shape, self.space.levels)
+    def _given(self, z: Tensor, t: Tensor) -> Independent:
+        p = self.distribution(self.net(z, t))
+        assert isinstance(p, Independent)
+        return p
 
 
 class PerStep(nn.Module):

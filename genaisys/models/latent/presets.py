@@ -12,7 +12,7 @@ from genaisys.models.conditionals import Conditional, DiscretizedLogistics, Gaus
 from genaisys.models.latent.autoregressive_prior import AutoregressivePrior
 from genaisys.models.latent.bottom_up import BottomUpVAE
 from genaisys.models.latent.denoisers import (
-    CategoricalDenoiser,
+    DataDenoiser,
     Denoiser,
     NoiseDenoiser,
     PerStep,
@@ -206,14 +206,14 @@ def diffusion(
     blocks: int = 3,
     dropout: float = 0.1,
     schedule: str = "cosine",
-    predicts: Literal["levels", "noise", "noise and variance"] = "noise",
+    predicts: Literal["data", "noise", "noise and variance"] = "noise",
     objective: Literal["bound", "simple", "hybrid"] = "bound",
     net_per_step: bool = False,
 ) -> DiffusionModel:
     """A diffusion model with any of ``SCHEDULES``, and one network for all steps or one for each.
 
     Raises:
-        NoSuchPart: ``schedule`` is none of these, or levels are to be predicted of real numbers.
+        NoSuchPart: ``schedule`` is none of these, or data that are real numbers are to be predicted.
     """
     forward = _part("schedule", schedule, SCHEDULES)(steps)
 
@@ -225,10 +225,12 @@ def diffusion(
             for _ in range(steps)
         )
 
-    if predicts == "levels":
+    if predicts == "data":
         if isinstance(space, Reals):
-            raise NoSuchPart("real numbers have no levels to predict: choose noise, or noise and variance")
-        denoiser: Denoiser = CategoricalDenoiser(net(CategoricalDenoiser.numbers(space)), space, forward)
+            raise NoSuchPart("data are predicted level by level, and real numbers have none: choose noise")
+        distribution = DiscretizedLogistics(nn.Identity(), space, _LOGISTICS)
+        numbers = DiscretizedLogistics.numbers(space, _LOGISTICS)
+        denoiser: Denoiser = DataDenoiser(net(numbers), distribution, forward)
     else:
         variance = predicts == "noise and variance"
         denoiser = NoiseDenoiser(net(NoiseDenoiser.numbers(space, variance)), space, forward, variance)

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from genaisys.models import Integers, Reals, build
+from genaisys.models.conditionals import Categoricals
 from genaisys.models.densities import DiscretizedNormal
 from genaisys.models.latent.denoisers import (
-    CategoricalDenoiser,
+    DataDenoiser,
     Denoiser,
     Estimate,
     NoiseDenoiser,
@@ -254,11 +255,11 @@ def test_learned_variances_lie_between_the_extremes() -> None:
 
 
 @torch.no_grad()
-def test_predicted_levels_give_their_mean_and_the_variance_of_all() -> None:
+def test_predicted_data_give_their_mean_and_the_variance_of_all() -> None:
     """The Gaussian has the first two moments of the mixture over levels."""
     torch.manual_seed(0)
     schedule, logits = linear_schedule(5), torch.randn(1, 20)
-    denoiser = CategoricalDenoiser(Fixed(logits), LINE, schedule)
+    denoiser = DataDenoiser(Fixed(logits), Categoricals(nn.Identity(), LINE), schedule)
     z, t = torch.randn(1, 4), times(3)
     p = logits.view(4, 5).softmax(-1)
     levels = LINE.scaled(torch.arange(5))

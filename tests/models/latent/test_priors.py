@@ -61,7 +61,9 @@ def test_a_mixture_is_not_a_product_of_mixtures() -> None:
     prior.log_stds.fill_(-0.7)
     p = prior(nn.Identity())
     ghost, mode = torch.tensor([-2.0, 2.0]), torch.tensor([2.0, 2.0])
-    per_dimension = torch.stack([Normal(m, s.exp()).log_prob(ghost) for m, s in zip(prior.means, prior.log_stds)])
+    per_dimension = torch.stack(
+        [Normal(m, s.exp()).log_prob(ghost) for m, s in zip(prior.means, prior.log_stds, strict=True)]
+    )
     listing = (per_dimension + torch.tensor(0.5).log()).logsumexp(0).sum()
     assert p.log_prob(ghost) < p.log_prob(mode) - 15
     assert listing > p.log_prob(ghost) + 15
