@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, constraints
 from torch.distributions.utils import broadcast_all
+from torch.special import log_ndtr
 
 
 class Levels(Categorical):
@@ -90,10 +91,19 @@ class DiscretizedLogistic(Distribution):
         return self.loc
 
 
-class DiscretizedNormal(Distribution):
-    """Integers from ``low`` to ``high`` that a normal variable rounds to, with infinite outer bins (arXiv:2006.11239).
+def mixture_of_logistics(logits: Tensor, loc: Tensor, log_scale: Tensor, low: int, high: int) -> MixtureSameFamily:
+    """A mixture of discretized logistics for each dimension; the last axis is that of the components. [..., K] each"""
+    return MixtureSameFamily(
+        Categorical(logits=logits, validate_args=False),
+        DiscretizedLogistic(loc, log_scale, low, high),
+        validate_args=False,
+    )
 
-    P(k) = F((k + 1/2 - loc) / scale) - F((k - 1/2 - loc) / scale)        F: the standard normal's
+
+class DiscretizedNormal(Distribution):
+    """Integers from ``low`` to ``high`` that a normal variable rounds to; the edge bins reach to infinity.
+
+    P(k) = F((k + 1/2 - loc) / scale) - F((k - 1/2 - loc) / scale)        F: the normal distribution function
     """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012
@@ -104,30 +114,21 @@ class DiscretizedNormal(Distribution):
         self.low, self.high = low, high
         super().__init__(self.loc.shape, validate_args=False)
 
+    def expand(self, batch_shape: Any, _instance: Any = None) -> DiscretizedNormal:
+        return DiscretizedNormal(self.loc.expand(batch_shape), self.scale.expand(batch_shape), self.low, self.high)
+
     def log_prob(self, value: Tensor) -> Tensor:
-        log_ndtr = torch.special.log_ndtr
         upper, lower = (value + 0.5 - self.loc) / self.scale, (value - 0.5 - self.loc) / self.scale
+        upper = upper.masked_fill(value >= self.high, torch.inf)
+        lower = lower.masked_fill(value <= self.low, -torch.inf)
         # Above the mean both F are near one, and their difference is lost: there the mirrored bin is computed.
         mirrored = value > self.loc
         log_a = log_ndtr(torch.where(mirrored, -lower, upper))
         log_b = log_ndtr(torch.where(mirrored, -upper, lower))
-        inside = log_a + torch.log(-torch.expm1(log_b - log_a))
-        if self.low == self.high:
-            return torch.zeros_like(inside)
-        inside = torch.where(value <= self.low, log_ndtr(upper), inside)
-        return torch.where(value >= self.high, log_ndtr(-lower), inside)
+        return log_a + torch.log(-torch.expm1(log_b - log_a))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         with torch.no_grad():
             shape = self._extended_shape(sample_shape)
             noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
-            return (self.loc + self.scale * noise).round().clamp(self.low, self.high)
-
-
-def mixture_of_logistics(logits: Tensor, loc: Tensor, log_scale: Tensor, low: int, high: int) -> MixtureSameFamily:
-    """A mixture of discretized logistics for each dimension; the last axis is that of the components. [..., K] each"""
-    return MixtureSameFamily(
-        Categorical(logits=logits, validate_args=False),
-        DiscretizedLogistic(loc, log_scale, low, high),
-        validate_args=False,
-    )
+            return torch.round(self.loc + self.scale * noise).clamp(self.low, self.high)

@@ -53,7 +53,9 @@ ENTRIES: Mapping[str, Entry] = {
     "vae": _entry("5.3", "variational auto-encoder, 16 dimensions of codes", "vae", input_dropout=0.0),
     "vae-standard-prior": _with_prior("5.4.1.3", "2 dimensions of codes, standard normal prior", "standard"),
     "vae-mixture-prior": _with_prior("5.4.1.4", "2 dimensions of codes, mixture of Gaussians for prior", "mixture"),
-    "vae-vampprior": _with_prior("5.4.1.5", "2 dimensions of codes, VampPrior", "vamp", _from_data(by_gradient(**_GENTLY))),
+    "vae-vampprior": _with_prior(
+        "5.4.1.5", "2 dimensions of codes, VampPrior", "vamp", _from_data(by_gradient(**_GENTLY))
+    ),
     "vae-gtm-prior": _with_prior("5.4.1.6", "2 dimensions of codes, GTM for prior", "gtm"),
     "vae-gtm-vampprior": _with_prior("5.4.1.7", "2 dimensions of codes, GTM-VampPrior", "gtm-vamp"),
     "vae-flow-prior": _with_prior("5.4.1.8", "2 dimensions of codes, flow for prior", "flow"),

@@ -1,4 +1,4 @@
-"""Very many short texts from one prompt: all take a step together, and those that have ended make room.
+"""Very many short texts from prompts of one length: all take a step together, and those that have ended make room.
 
 The engine serves requests that come and go; here thousands of rows share every product of matrices, and a token costs
 microseconds. The arithmetic is the model's own.
@@ -21,7 +21,7 @@ _COMPACT_AT = 0.75  # of the rows still under way: finished ones are then droppe
 
 def sample_many(
     model: TransformerLM,
-    prompt: Sequence[int],
+    prompt: Sequence[int] | Tensor,
     n: int,
     *,
     generator: torch.Generator,
@@ -33,29 +33,32 @@ def sample_many(
     A text that reaches the end of the context is given as far as it goes.
 
     Args:
-        prompt: with BOS, not empty, and shorter than the context.
+        prompt: with BOS, not empty, and shorter than the context; one for all texts, or one for each. [P] or [n, P]
         temperature: above 0; logits are divided by it.
         top_p: only the likeliest tokens that together have this probability.
     """
+    prompts = torch.as_tensor(prompt).expand(n, -1)
     for start in range(0, n, _AT_ONCE):
-        yield from _batch(model, prompt, min(_AT_ONCE, n - start), generator, temperature, top_p)
+        yield from _batch(model, prompts[start : start + _AT_ONCE], generator, temperature, top_p)
 
 
 @torch.inference_mode()
 def _batch(
-    model: TransformerLM, prompt: Sequence[int], n: int, generator: torch.Generator, temperature: float, top_p: float
+    model: TransformerLM, prompts: Tensor, generator: torch.Generator, temperature: float, top_p: float
 ) -> list[list[int]]:
+    """[n, P] -> n texts"""
     config = model.config
+    n, given = prompts.shape
     ends, impossible = torch.tensor(config.ends), torch.tensor(config.impossible, dtype=torch.long)
     room = config.context_length
     tokens = torch.zeros(n, room, dtype=torch.long)  # [n, T]
-    tokens[:, : len(prompt)] = torch.tensor(prompt)
+    tokens[:, :given] = prompts
     cache = torch.empty(config.layers, 2, n, config.kv_heads, room, config.head_width)
     rows = torch.arange(n)  # of those under way, in the cache's order
     lengths = torch.full((n,), room)
     for place in range(room - 1):
         logits = _step(model, tokens[rows, place], place, cache[:, :, : len(rows)])  # [R, V]
-        if place < len(prompt) - 1:
+        if place < given - 1:
             continue
         logits.index_fill_(-1, impossible, -torch.inf)
         drawn = _draw(logits / temperature, top_p, generator)  # [R]
@@ -68,7 +71,7 @@ def _batch(
         if going.sum() < _COMPACT_AT * len(rows):
             cache[:, :, : int(going.sum()), :, : place + 1] = cache[:, :, : len(rows), :, : place + 1][:, :, going]
             rows = rows[going]
-    return [row[len(prompt) : length].tolist() for row, length in zip(tokens, lengths.tolist(), strict=True)]
+    return [row[given:length].tolist() for row, length in zip(tokens, lengths.tolist(), strict=True)]
 
 
 def _step(model: TransformerLM, tokens: Tensor, place: int, cache: Tensor) -> Tensor:
