@@ -1,7 +1,7 @@
 """The reverse process of diffusion: ``p(z_(t-1) | z_t)`` by an estimate of the data, and ``p(x | z_1)`` (book 5.5.3.4).
 
 All means are those of ``q(z_(t-1) | z_t, x)`` with an estimate in the place of x. What networks predict is the noise
-(DDPM), or a distribution of the data, whose mean is the estimate.
+(DDPM), or what data to expect, and the estimate is the mean of these given z_t.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from genaisys.models.conditionals import Conditional
-from genaisys.models.densities import DiscretizedNormal
+from genaisys.models.densities import DiscretizedNormal, Levels
 from genaisys.models.latent.schedules import Schedule, StepsWrong, at
 from genaisys.models.spaces import Integers, Reals
 
@@ -111,10 +111,13 @@ class NoiseDenoiser(Denoiser):
 
 
 class DataDenoiser(Denoiser):
-    """A network predicts a distribution of the integers themselves, given z_t: at t = 1 it is p(x | z_1).
+    """Bayes' rule for every dimension by itself, with a prior that a network makes of z_t, for data that are integers:
 
-    Its mean is the estimate, so that is of the range of the data; its variance widens ``p(z_(t-1) | z_t)``, to the best
-    that a Gaussian can have (Bao et al. 2022, arXiv:2201.06503).
+        p(x_d | z_t)  is proportional to  p(x_d; net(z_t, t)) N(z_t,d; sqrt(abar_t) x_d, 1 - abar_t)
+
+    So the network need not learn to read z_t,d, only what to expect there by the others, and steps in which there is
+    little noise cost next to nothing. At t = 1 that is ``p(x | z_1)``. Before, its mean is the estimate, and its
+    variance widens ``p(z_(t-1) | z_t)`` to the best that a Gaussian can have (Bao et al. 2022, arXiv:2201.06503).
 
     Args:
         distribution: what the numbers of the network mean: one of ``models/conditionals.py``, with ``nn.Identity()``.
@@ -131,22 +134,24 @@ class DataDenoiser(Denoiser):
         self.levels: Tensor
 
     def forward(self, z: Tensor, t: Tensor) -> Estimate:
-        values = torch.arange(self.space.low, self.space.high + 1, device=z.device)
-        shape = -1, *[1] * z.dim()
-        p = self._given(z, t).base_dist.log_prob(values.view(shape)).exp()  # [V, B, *shape]
-        levels = self.levels.view(shape)
-        x = (p * levels).sum(0)
-        spread = (p * (levels - x) ** 2).sum(0)
+        p = self._logits(z, t).softmax(-1)  # [B, *shape, V]
+        x = (p * self.levels).sum(-1)
+        spread = (p * (self.levels - x[..., None]) ** 2).sum(-1)
         variance = at(self.schedule.step_variance, t, z) + at(self.schedule.of_x, t, z) ** 2 * spread
         return Estimate(x, variance.log())
 
     def decoder(self, z: Tensor) -> Distribution:
-        return self._given(z, torch.ones(len(z), dtype=torch.long, device=z.device))
+        first = torch.ones(len(z), dtype=torch.long, device=z.device)
+        return Independent(Levels(self._logits(z, first), self.space.low), len(self.space.shape))
 
-    def _given(self, z: Tensor, t: Tensor) -> Independent:
-        p = self.distribution(self.net(z, t))
-        assert isinstance(p, Independent)
-        return p
+    def _logits(self, z: Tensor, t: Tensor) -> Tensor:
+        """-> [B, *shape, V]"""
+        prior = self.distribution(self.net(z, t))
+        assert isinstance(prior, Independent)
+        values = torch.arange(self.space.low, self.space.high + 1, device=z.device).view(-1, *[1] * z.dim())
+        distance = z[..., None] - at(self.schedule.signal, t, z)[..., None] * self.levels
+        likelihood = -((distance / at(self.schedule.noise, t, z)[..., None]) ** 2) / 2
+        return prior.base_dist.log_prob(values).movedim(0, -1) + likelihood
 
 
 class PerStep(nn.Module):

@@ -114,7 +114,7 @@ def cosine_schedule(steps: int) -> Schedule:
     return Schedule(torch.cat([f.new_ones(1), (1 - beta).cumprod(0)]))
 
 
-def log_snr_schedule(steps: int, first: float = 8.0, last: float = -8.0) -> Schedule:
+def log_snr_schedule(steps: int, first: float = 6.0, last: float = -8.0) -> Schedule:
     """``log(abar / (1 - abar))`` falls linearly in t from ``first`` to ``last`` (Kingma et al. 2021, arXiv:2107.00630).
 
     Then the bound weighs the errors of the noise that is predicted equally at all t, as L_simple does.

@@ -80,7 +80,7 @@ def test_schedules_are_those_of_the_papers() -> None:
     assert cosine_schedule(1000).beta.max() <= 0.999
     schedule = log_snr_schedule(50)
     log_snr = 2 * (schedule.signal[1:].log() - schedule.noise[1:].log())
-    torch.testing.assert_close(log_snr.diff(), torch.full((49,), -16 / 49), atol=1e-3, rtol=0)
+    torch.testing.assert_close(log_snr.diff(), torch.full((49,), -14 / 49), atol=1e-3, rtol=0)
 
 
 def test_many_small_steps_are_one_large_one() -> None:
@@ -255,23 +255,38 @@ def test_learned_variances_lie_between_the_extremes() -> None:
 
 
 @torch.no_grad()
-def test_predicted_data_give_their_mean_and_the_variance_of_all() -> None:
-    """The Gaussian has the first two moments of the mixture over levels."""
+def test_predicted_data_are_weighed_by_what_is_seen_of_them() -> None:
+    """Bayes' rule over the levels, and a Gaussian with the first two moments of the mixture of steps back."""
     torch.manual_seed(0)
     schedule, logits = linear_schedule(5), torch.randn(1, 20)
     denoiser = DataDenoiser(Fixed(logits), Categoricals(nn.Identity(), LINE), schedule)
-    z, t = torch.randn(1, 4), times(3)
-    p = logits.view(4, 5).softmax(-1)
-    levels = LINE.scaled(torch.arange(5))
-    parts = [schedule.before(level.expand(1, 4), z, t) for level in levels]
-    means = torch.stack([part.mean[0] for part in parts], 1)  # [D, V]
-    mean = (p * means).sum(1)
-    variance = (p * (means - mean[:, None]) ** 2).sum(1) + parts[0].variance[0]
-    found = denoiser.before(z, t)
-    torch.testing.assert_close(found.mean[0], mean)
-    torch.testing.assert_close(found.variance[0], variance)
-    x = torch.tensor([[0, 1, 2, 4]])
-    torch.testing.assert_close(denoiser.decoder(z).log_prob(x), p.log()[range(4), x[0]].sum()[None])
+    z, levels = torch.randn(1, 4), LINE.scaled(torch.arange(5))
+    for t in (times(1), times(3)):
+        seen = torch.stack([schedule.diffused(level.expand(1, 4), t).log_prob(z)[0] for level in levels], 1)  # [D, V]
+        p = (logits.view(4, 5).log_softmax(-1) + seen).softmax(-1)
+        if t == 1:
+            x = torch.tensor([[0, 1, 2, 4]])
+            torch.testing.assert_close(denoiser.decoder(z).log_prob(x), p.log()[range(4), x[0]].sum()[None])
+        else:
+            parts = [schedule.before(level.expand(1, 4), z, t) for level in levels]
+            means = torch.stack([part.mean[0] for part in parts], 1)  # [D, V]
+            mean = (p * means).sum(1)
+            variance = (p * (means - mean[:, None]) ** 2).sum(1) + parts[0].variance[0]
+            found = denoiser.before(z, t)
+            torch.testing.assert_close(found.mean[0], mean)
+            torch.testing.assert_close(found.variance[0], variance)
+
+
+@torch.no_grad()
+def test_with_the_right_prior_of_independent_data_the_bound_is_all_but_tight() -> None:
+    torch.manual_seed(0)
+    schedule, logits = log_snr_schedule(100), torch.randn(1, 20)
+    denoiser = DataDenoiser(Fixed(logits), Categoricals(nn.Identity(), LINE), schedule)
+    model = DiffusionModel(LINE, schedule, denoiser)
+    x = torch.randint(0, 5, (1, 4)).expand(2000, 4)
+    exact = logits.view(4, 5).log_softmax(-1)[range(4), x[0]].sum()
+    bound = -model.bound_terms(x).sum(1).mean()
+    assert exact - 0.2 < bound < exact
 
 
 def test_the_simple_loss_is_the_squared_error_of_the_noise() -> None:
