@@ -67,3 +67,5 @@ bench: $(VENV)/.bench parts
 	$(BIN)/python benchmarks/lora_step.py
 	$(BIN)/python benchmarks/tokenizer_training.py
 	$(BIN)/python benchmarks/molecule_generation.py
+	$(BIN)/python benchmarks/molecule_conditions.py
+	$(BIN)/python benchmarks/masked_objective.py

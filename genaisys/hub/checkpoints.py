@@ -23,7 +23,8 @@ _INDEX = WEIGHTS + ".index.json"
 _TOKENIZER = "tokenizer.json"
 _BESIDE_TOKENIZER = ("tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "added_tokens.json")
 _SHARDS = "model-*-of-*.safetensors"
-_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+# Weights, and what else a model is made of, such as the masks of its layers: no packed weights.
+_TYPES = frozenset({"F64", "F32", "F16", "BF16", "I64", "BOOL"})
 _LARGEST_JSON = 64 << 20  # bytes
 
 
@@ -91,7 +92,7 @@ class CheckpointFolder:
             if name not in present:
                 raise CheckpointBroken(f"{path} lacks the tensor {name}, which {self.weights_file.name} finds in it")
             header = file.get_slice(name)
-            if header.get_dtype() not in _FLOATS:
+            if header.get_dtype() not in _TYPES:
                 raise CheckpointUnsupported(
                     f"{path} holds {name} as {header.get_dtype()}; only checkpoints of floating-point numbers are read"
                 )

@@ -1,45 +1,71 @@
 """What every generative model owes, and the capabilities that a model may have besides.
 
 A model owes a training loss and samples. Whatever else it can do it says by its type: ``isinstance(model, Density)``
-tells whether it has likelihoods, and no method exists only to raise.
+tells whether it has likelihoods, and no method exists only to raise. `docs/models.md` explains it in one page.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from genaisys.models.spaces import Space
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """The space of token sequences of up to ``length`` tokens, each from 0 to ``vocabulary - 1``."""
-
-    length: int
-    vocabulary: int
-
-
-Space = Tokens
+if TYPE_CHECKING:
+    from genaisys.models.presets import Preset
 
 
 class GenerativeModel(nn.Module, ABC):
-    """A distribution over data of one space, which can be learned and sampled."""
+    """A distribution over data of one space, which can be learned and sampled.
 
-    @property
-    @abstractmethod
-    def space(self) -> Space:
-        """Shape and support of the data."""
+    Attributes:
+        space: shape and support of the data.
+        preset: how it was built, if by :func:`genaisys.models.presets.build`: what its files tell.
+    """
+
+    space: Space
+    preset: Preset | None = None
 
     @abstractmethod
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        """The training objective per example; its mean over a batch is what training minimises. -> [B]"""
+        """The training objective per example; its mean over a batch is what training minimises. -> [B]
+
+        Raises:
+            OutOfSpace: ``x`` is not of the model's space.
+        """
+
+    def sample(
+        self, n: int, *, condition: Any = None, generator: torch.Generator | None = None, **effort: Any
+    ) -> Tensor:
+        """``n`` samples in the units of the data, without gradients and in eval mode. -> [n, *shape]
+
+        Args:
+            generator: makes the samples repeatable, and leaves all other random numbers as they were.
+            effort: what the model's own ``_sample`` takes: the number of steps, a temperature …
+        """
+        with inference(self, generator):
+            return self._sample(n, condition=condition, **effort)
 
     @abstractmethod
-    def sample(self, n: int, *, condition: Any = None, generator: torch.Generator | None = None) -> Tensor:
-        """``n`` samples in the units of the data, without gradients; train or eval mode stays. -> [n, *shape]"""
+    def _sample(self, n: int, *, condition: Any) -> Tensor:
+        """As ``sample``, with PyTorch's own random numbers; a model may take more arguments. -> [n, *shape]"""
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.json`` and ``model.safetensors``, which :func:`genaisys.models.load_model` reads.
+
+        Raises:
+            NotAPreset: the model was put together by hand, so that no file could say how to build it again.
+            CheckpointNotWritten: the folder cannot be written to.
+        """
+        from genaisys.models.presets import save
+
+        save(self, Path(folder))
 
 
 Likelihood = Literal["exact", "lower bound", "estimate", "unnormalised"]
@@ -56,4 +82,109 @@ class Density(ABC):
 
     @abstractmethod
     def log_prob(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        """``log p(x)`` in nats. -> [B]"""
+        """``log p(x)`` in nats, of discrete data wherever the space is discrete. -> [B]
+
+        A bound takes ``samples=``, of which more make it tighter: the importance-weighted bound (Burda et al. 2016).
+
+        Raises:
+            OutOfSpace: ``x`` is not of the model's space.
+        """
+
+
+class Representation(ABC):
+    """A capability: data have a code, from which they can be made again."""
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """The code of data, without randomness: of a distribution, its mean. -> [B, *code]"""
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """Data of a code, without randomness. [B, *code] -> [B, *shape]"""
+
+
+class Completes(ABC):
+    """A capability: what is missing in an example is drawn from its exact conditional distribution.
+
+    Attributes:
+        completes: whether anything may be missing, or all after a beginning in the model's own order.
+    """
+
+    completes: Literal["any part", "an end"]
+
+    @abstractmethod
+    def complete(self, x: Tensor, observed: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Samples of ``p(x_missing | x_observed)``, with what is observed in its place. -> [B, *shape]
+
+        Args:
+            x: [B, *shape]; what is missing may have any value of the space.
+            observed: True where ``x`` is given. [*shape] or [B, *shape]
+
+        Raises:
+            OutOfSpace: ``x`` is not of the model's space, or more is missing than an end where only that is completed.
+        """
+
+
+class Queries(Completes):
+    """A capability: probabilities of a part of the variables, the others summed out (book section 2.1.5).
+
+    Evidence is ``log_prob``. A conditional is a difference: ``log p(a | b) = log p(a, b) - log p(b)``.
+    """
+
+    @abstractmethod
+    def log_marginal(self, x: Tensor, observed: Tensor) -> Tensor:
+        """``log p(x_observed)`` in nats, exact; with nothing observed it is 0. -> [B]
+
+        Args: as in :meth:`Completes.complete`.
+        """
+
+
+class MostProbable(ABC):
+    """A capability: the likeliest completion, exactly (MAP)."""
+
+    @abstractmethod
+    def most_probable(self, x: Tensor, observed: Tensor) -> Tensor:
+        """``argmax p(x_missing | x_observed)``, with what is observed in its place. -> [B, *shape]"""
+
+
+class Lossless(ABC):
+    """A capability: data become bytes, about ``-log2 p(x)`` bits, and the same data again, in any process."""
+
+    @abstractmethod
+    def compress(self, x: Tensor) -> bytes:
+        """
+        Raises:
+            OutOfSpace: ``x`` is not of the model's space.
+        """
+
+    @abstractmethod
+    def decompress(self, data: bytes) -> Tensor:
+        """-> [B, *shape], int64
+
+        Raises:
+            NotCompressed: the bytes are none of this model's.
+        """
+
+
+@contextmanager
+def inference(model: nn.Module, generator: torch.Generator | None = None) -> Iterator[None]:
+    """Without gradients, in eval mode; afterwards each module is in train or eval mode as it was.
+
+    With a generator, PyTorch's own random numbers are drawn by a seed of it meanwhile, and are then as before: so
+    ``torch.distributions``, which takes no generator, is repeatable too.
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=_devices(model), enabled=generator is not None):
+            if generator is not None:
+                torch.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _devices(model: nn.Module) -> list[torch.device]:
+    """The devices besides the processor that have random numbers of their own."""
+    return sorted({tensor.device for tensor in model.parameters() if tensor.device.type == "cuda"}, key=str)

@@ -1,12 +1,13 @@
-"""New molecules from a language model of SMILES, by rejection: drawn until enough are as they are wanted.
+"""New molecules from a language model of SMILES, drawn until enough are as they are wanted.
 
-What was thrown away is told: the share of valid ones is always that of all that were drawn.
+A model with conditions is told what is wanted; what it writes is still looked at, and thrown away where it is not. How
+much that was is told: the share of valid ones is always that of all that were drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from rdkit import Chem
@@ -15,6 +16,7 @@ from genaisys.errors import GenaisysError
 from genaisys.models.transformer import TransformerLM
 from genaisys.models.transformer.lockstep import sample_many
 from genaisys.molecules.parsing import parsed
+from genaisys.molecules.prompts import prompts_for
 from genaisys.molecules.wishes import Wishes, WishImpossible
 
 _FIRST_PART, _LARGEST_PART = 256, 16_384  # molecules drawn before it is looked whether there are enough
@@ -58,7 +60,7 @@ class MoleculeSampling:
         temperature: 1 is as the model has learned; below, likelier molecules, and fewer new ones.
         top_p: draw from the likeliest tokens that together have this probability.
         unique: each molecule once.
-        wishes: what else they must be like.
+        wishes: what else they must be like, or should.
         seed: the same one gives the same molecules.
     """
 
@@ -78,14 +80,18 @@ class MoleculeSampling:
 def raw_smiles(model: TransformerLM, n: int, sampling: MoleculeSampling) -> Iterator[str]:
     """``n`` strings as the model writes them, valid or not: what the metrics of MOSES are about.
 
+    A model with conditions has been told the wishes; nothing is rejected here.
+
     Raises:
         CannotSample: the model has no tokenizer.
+        WishImpossible: see :func:`prompts_for`.
     """
     if model.tokenizer is None:
         raise CannotSample("the model has no tokenizer: it cannot write molecules")
     generator = torch.Generator().manual_seed(sampling.seed)
     settings = {"temperature": sampling.temperature, "top_p": sampling.top_p}
-    for tokens in sample_many(model, [model.config.start], n, generator=generator, **settings):
+    prompts = prompts_for(model, model.tokenizer, sampling.wishes, n, generator)
+    for tokens in sample_many(model, prompts, n, generator=generator, **settings):
         yield model.tokenizer.decode(tokens)
 
 
@@ -95,7 +101,7 @@ def sample_molecules(
     """``n`` valid molecules as they are wanted.
 
     Raises:
-        WishImpossible: of very many that were drawn, none was.
+        WishImpossible: see :func:`prompts_for`; or of very many that were drawn, none was.
         CannotSample: the model has no tokenizer.
     """
     samples, seen, counts, at_last = [], set[str](), Counts(), 0
@@ -127,7 +133,7 @@ def _endless(model: TransformerLM, sampling: MoleculeSampling) -> Iterator[str]:
     seeds, part = torch.Generator().manual_seed(sampling.seed), _FIRST_PART
     while True:
         seed = int(torch.randint(2**31, (), generator=seeds))
-        yield from raw_smiles(model, part, MoleculeSampling(sampling.temperature, sampling.top_p, seed=seed))
+        yield from raw_smiles(model, part, replace(sampling, seed=seed))
         part = min(2 * part, _LARGEST_PART)
 
 

@@ -1,4 +1,4 @@
-"""Very many short texts from one prompt: they grow as a tree, in which texts that begin alike are one branch.
+"""Very many short texts, from prompts of one length: a tree, in which texts that begin alike are one branch.
 
 A step is computed once for a branch, however many texts it stands for, and for hundreds of branches together. Of 8,192
 molecules, of 36 tokens each, 38 % need not be computed. The arithmetic is the model's own, as it is trained on a fast
@@ -28,7 +28,7 @@ _GRAIN = 64  # filled up to a multiple: for every new number of rows a product i
 
 def sample_many(
     model: TransformerLM,
-    prompt: Sequence[int],
+    prompt: Sequence[int] | Tensor,
     n: int,
     *,
     generator: torch.Generator,
@@ -40,7 +40,7 @@ def sample_many(
     A text that reaches the end of the context is given as far as it goes.
 
     Args:
-        prompt: with BOS, not empty, and shorter than the context.
+        prompt: with BOS, not empty, and shorter than the context; one for all texts, or one for each. [P] or [n, P]
         temperature: above 0; logits are divided by it.
         top_p: only the likeliest tokens that together have this probability.
     """
@@ -48,17 +48,18 @@ def sample_many(
     sizes = [n * (tree + 1) // trees - n * tree // trees for tree in range(trees)]
     seeds = torch.randint(2**62, (trees,), generator=generator).tolist()
     network = _in_fast_arithmetic(model)
+    prompts = torch.as_tensor(prompt).expand(n, -1).split(sizes)
 
-    def grow(size: int, seed: int) -> list[list[int]]:
-        return _Tree(network, temperature, top_p, seed).grow(prompt, size)
+    def grow(prompts: Tensor, seed: int) -> list[list[int]]:
+        return _Tree(network, temperature, top_p, seed).grow(prompts)
 
     cores = torch.get_num_threads()
     if cores == 1 or trees < 2:
-        yield from chain.from_iterable(map(grow, sizes, seeds))
+        yield from chain.from_iterable(map(grow, prompts, seeds))
         return
     threads = ThreadPoolExecutor(cores, "sampler", initializer=compute_alone, initargs=(cores,))
     try:
-        yield from chain.from_iterable(threads.map(grow, sizes, seeds))
+        yield from chain.from_iterable(threads.map(grow, prompts, seeds))
     finally:  # also when Ctrl-C arrives
         threads.shutdown(cancel_futures=True)
 
@@ -82,7 +83,10 @@ class _Branches(NamedTuple):
 
 
 class _Tree:
-    """Texts that grow from one prompt. A node is a token that was read: its keys and values in every layer."""
+    """Texts that grow from their prompts, which begin with one token.
+
+    A node is a token that was read: its keys and values in every layer.
+    """
 
     def __init__(self, network: TransformerLM, temperature: float, top_p: float, seed: int) -> None:
         self._network, self._temperature, self._top_p = network, temperature, top_p
@@ -90,9 +94,12 @@ class _Tree:
         self._nodes = torch.empty(0)  # [L, nodes, 2, G, d]
 
     @torch.inference_mode()
-    def grow(self, prompt: Sequence[int], n: int) -> list[list[int]]:
-        """``n`` texts. They grow depth first, so that nodes are held on the way to at most ``_WIDEST`` branches."""
-        config = self._network.config
+    def grow(self, prompts: Tensor) -> list[list[int]]:
+        """A text for each prompt. [N, P]
+
+        They grow depth first, so that nodes are held on the way to at most ``_WIDEST`` branches.
+        """
+        config, (n, given) = self._network.config, prompts.shape
         room = config.context_length
         ends, impossible = torch.tensor(config.ends), torch.tensor(config.impossible, dtype=torch.long)
         size = config.layers, min(n, _WIDEST) * room, 2, config.kv_heads, config.head_width
@@ -100,15 +107,16 @@ class _Tree:
         written = torch.zeros(n, room, dtype=torch.long)  # [n, T]
         lengths = torch.full((n,), room)
         root = torch.empty(1, 0, dtype=torch.int32)
-        waiting = [_Branches(torch.tensor(prompt[:1]), root, torch.arange(n), torch.zeros(n, dtype=torch.long), 0)]
+        waiting = [_Branches(prompts[0, :1], root, torch.arange(n), torch.zeros(n, dtype=torch.long), 0)]
         while waiting:
             now = waiting.pop()
             own = torch.arange(now.free, now.free + len(now.tokens), dtype=torch.int32)  # [R]
             paths = torch.cat([now.paths, own[:, None]], dim=1)  # [R, T]
             logits = self._step(now.tokens, paths)  # [R, V]
             length = paths.shape[1]
-            if length < len(prompt):
-                waiting.append(now._replace(tokens=torch.tensor(prompt[length:][:1]), paths=paths, free=now.free + 1))
+            if length < given:
+                next_tokens = prompts[now.texts, length]  # [N]
+                waiting += _parted(now, paths, next_tokens, torch.ones_like(next_tokens, dtype=torch.bool))
                 continue
             logits.index_fill_(-1, impossible, -torch.inf)
             drawn = self._draw(logits, now.branch)  # [N]
@@ -117,7 +125,7 @@ class _Tree:
             lengths[now.texts[ended]] = length
             if length + 1 < room:
                 waiting += _parted(now, paths, drawn, ~ended)
-        return [row[len(prompt) : length] for row, length in zip(written.tolist(), lengths.tolist(), strict=True)]
+        return [row[given:length] for row, length in zip(written.tolist(), lengths.tolist(), strict=True)]
 
     def _step(self, tokens: Tensor, paths: Tensor) -> Tensor:
         """Read the last token of each branch. [R], [R, T] -> logits [R, V]"""

@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genaisys.models.base import Density, GenerativeModel, Likelihood, Tokens
+from genaisys.models.base import Density, GenerativeModel, Likelihood
+from genaisys.models.spaces import Tokens
 from genaisys.models.transformer.activations import ACTIVATIONS
 from genaisys.models.transformer.checkpoint import load_weights, open_checkpoint, save_checkpoint
 from genaisys.models.transformer.config import TransformerConfig
@@ -116,6 +117,7 @@ class TransformerLM(GenerativeModel, Density):
     def __init__(self, config: TransformerConfig, tokenizer: Tokenizer | None = None) -> None:
         super().__init__()
         self.config = config
+        self.space: Tokens = Tokens(config.context_length - 1, config.vocabulary_size)  # BOS has a place too
         self.tokenizer = tokenizer
         self.embedding = nn.Embedding(config.vocabulary_size, config.width)
         learned = config.positions == "learned"
@@ -129,10 +131,6 @@ class TransformerLM(GenerativeModel, Density):
         self._initialise()
         if config.tied_embeddings:
             self.head.weight = self.embedding.weight
-
-    @property
-    def space(self) -> Tokens:
-        return Tokens(self.config.context_length - 1, self.config.vocabulary_size)  # BOS has a place too
 
     # -- files
 
@@ -251,14 +249,7 @@ class TransformerLM(GenerativeModel, Density):
         only_ends_follow = end.flip(1).cumprod(1).flip(1).bool()
         return ~(only_ends_follow & F.pad(end, (1, 0))[:, :-1])
 
-    def sample(
-        self,
-        n: int,
-        *,
-        condition: Sequence[int] = (),
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
+    def _sample(self, n: int, *, condition: Sequence[int] | None, temperature: float = 1.0) -> Tensor:
         """``n`` sequences with their end tokens, padded. -> [n, context_length - 1] or shorter, by the longest
 
         Args:
@@ -267,7 +258,8 @@ class TransformerLM(GenerativeModel, Density):
         """
         from genaisys.models.transformer.generation import Sampling, generate
 
-        seeds = torch.randint(2**62, (n,), generator=generator).tolist()
+        seeds = torch.randint(2**62, (n,)).tolist()
+        condition = condition or ()
         prompt = [self.config.start, *condition]
         room = max(0, self.config.context_length - len(prompt))
         requests = [(prompt, Sampling(max_new_tokens=room, temperature=temperature, seed=seed)) for seed in seeds]

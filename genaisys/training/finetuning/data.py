@@ -39,6 +39,10 @@ class Data:
         if self.max_length < 2:
             raise RecipeWrong(f"data.max_length is {self.max_length}: it must be at least 2")
 
+    def described(self) -> str:
+        """What the data are, for the model card."""
+        return ", ".join(f"`{Path(file).name}`" for file in self.files)
+
     def read(self, kind: Callable[[Mapping[str, Any]], T], folder: Path) -> tuple[list[T], list[T]]:
         """The examples to learn from, and those that are held out.
 

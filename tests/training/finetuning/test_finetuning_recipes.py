@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny_chat
 import torch
@@ -18,13 +19,16 @@ from genaisys.cli import app
 from genaisys.hub import PartMissing
 from genaisys.models.text_classifier import TextClassifier
 from genaisys.models.transformer import TransformerLM
+from genaisys.molecules.conditions import condition_tokens, opening
 from genaisys.training.fields import RecipeWrong
+from genaisys.training.finetuning.added_tokens import add_special_tokens
 from genaisys.training.finetuning.examples import ExamplesBroken, conversation, preference, read_examples
 from genaisys.training.finetuning.recipes import open_fine_tuning
 from genaisys.training.loop import RunDiffers
 from genaisys.training.metrics import read_metrics
 from genaisys.training.recipe_files import SHIPPED
 from genaisys.training.settings import SettingsWrong
+from genaisys.training.texts import TextData, training_and_held_out
 
 CHATS = [messages(turns) for turns in (["hi", "ho"], ["a", "bcd", "e", "f"], ["what", "no"], ["x", "yz"], ["by", "so"])]
 PAIRS = [{"prompt": f"{n} ", "chosen": "short", "rejected": "rather longer"} for n in range(5)]
@@ -114,6 +118,50 @@ def test_labels(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "model" / "README.md").read_text().startswith("---\nlibrary_name: genaisys\n")
 
 
+def test_texts(tmp_path: Path) -> None:
+    """Lines, by an adapter and with rows of tokens that were there and that were not."""
+    lines = [f"line {n} ends;" for n in range(20)]
+    (tmp_path / "lines.txt").write_text("\n".join(lines))
+    data = {"files": ["lines.txt"], "document": "line", "held_out": 0.2}
+    file = recipe(tmp_path, "texts", [], data=data, added_tokens=["ends", ";"], context_length=80)
+    report = open_fine_tuning(file).run(tmp_path / "out")
+    assert (report["training_texts"], report["held_out_texts"]) == (16, 4)
+    assert report["held_out_loss"] < report["held_out_loss_before"]
+    trained, before = TransformerLM.from_pretrained(tmp_path / "out" / "model"), tiny_chat.model()
+    assert trained.config.context_length == 80
+    assert trained.tokenizer is not None
+    assert len(trained.tokenizer.encode("ends")) == 1
+    changed = (trained.embedding.weight[:-1] != before.embedding.weight).any(1).nonzero()[:, 0].tolist()
+    assert changed == trained.tokenizer.encode(";")
+    assert (
+        "`lines.txt` (licence: not stated): 16 training texts, 4 held out texts."
+        in (tmp_path / "out" / "model" / "README.md").read_text()
+    )
+
+
+def test_texts_are_learned_with_their_ends_and_not_with_what_they_begin_with(tmp_path: Path) -> None:
+    """The loss before is the model's own ``-log p`` a token, exact for molecules behind ``<molecule>`` too."""
+    smiles = ["CCO", "CCN", "c1ccccc1", "CC(=O)O", "C" * 70]
+    (tmp_path / "some.smi").write_text("\n".join([*smiles, "C(("]))
+    model = tiny_chat.model()
+    add_special_tokens(model, condition_tokens({"weight": np.linspace(0, 200, 50)}))
+    model.save_pretrained(tmp_path / "told")
+    data = {"files": ["some.smi"], "document": "molecule", "held_out": 0.4}
+    file = recipe(tmp_path, "texts", [], data=data, model=str(tmp_path / "told"), lora=None)
+    report = open_fine_tuning(file).run(tmp_path / "out")
+    assert (report["too_long"], report["rejected: a branch that is not closed"]) == (1, 1)
+    held_out = training_and_held_out(TextData(files=("some.smi",), document="molecule", held_out=0.4), tmp_path)[1]
+    total = count = 0.0
+    assert model.tokenizer is not None
+    for text in held_out:
+        if len(text) < 62:
+            tokens = [*opening(model), *model.tokenizer.encode(text), model.tokenizer.eos]
+            log_p = logits(model, torch.tensor([tokens])).log_softmax(-1)[0]
+            total -= sum(log_p[at - 1, tokens[at]].item() for at in range(2, len(tokens)))
+            count += len(tokens) - 2
+    assert report["held_out_loss_before"] == pytest.approx(total / count, rel=1e-5)
+
+
 def test_a_training_goes_on_where_it_was(tmp_path: Path) -> None:
     """Four steps, or two and then two more from the checkpoint: the same adapter, bit for bit."""
     file = recipe(tmp_path, "conversations", CHATS)
@@ -149,6 +197,8 @@ def test_other_data_is_another_training(tmp_path: Path) -> None:
         ({"data": {"files": ["a.jsonl"], "max_length": 1}}, "data.max_length"),
         ({"kind": "preferences", "lora": None}, "preferences need lora"),
         ({"kind": "preferences", "beta": 0}, "beta is 0"),
+        ({"kind": "texts", "data": {"files": ["a.txt"], "name": "drugs"}}, "data needs either name"),
+        ({"kind": "texts", "data": {"name": "drug"}}, "did you mean drugs?"),
     ],
 )
 def test_recipes_that_cannot_be_followed(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:

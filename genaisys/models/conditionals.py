@@ -1,0 +1,109 @@
+"""Networks that end in a distribution: decoders, heads, posteriors. Called with a context, each returns one.
+
+    p = Categoricals(net, space)(z)
+    p.log_prob(x)  # [B], nats of whole examples
+    p.sample()     # [B, *shape]
+
+The network itself knows nothing of probability: it turns a context [B, *] into [B, numbers], where ``numbers`` is what
+the class says that it needs for its space.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Distribution, Independent, Normal
+
+from genaisys.models.densities import DiscretizedLogistic, Levels, mixture_of_logistics
+from genaisys.models.spaces import Integers, Reals, Space
+
+_LOG_SCALES = (-7.0, 7.0)  # beyond them nothing is learned, and exp may overflow
+
+
+class Conditional(nn.Module):
+    """A distribution of one space, given a context.
+
+    Attributes:
+        net: from the context to [B, ``numbers(space)``].
+    """
+
+    def __init__(self, net: nn.Module, space: Space) -> None:
+        super().__init__()
+        self.net, self.space = net, space
+
+    def forward(self, context: Tensor) -> Distribution:
+        raise NotImplementedError
+
+
+class Categoricals(Conditional):
+    """Every dimension any integer of its space, with logits of its own."""
+
+    space: Integers
+
+    @staticmethod
+    def numbers(space: Integers) -> int:
+        return space.dimensions * space.levels
+
+    def forward(self, context: Tensor) -> Distribution:
+        logits = self.net(context).view(len(context), *self.space.shape, self.space.levels)  # [B, *shape, V]
+        return Independent(Levels(logits, self.space.low), len(self.space.shape))
+
+
+class Bernoullis(Conditional):
+    """Every dimension 0 or 1."""
+
+    space: Integers
+
+    @staticmethod
+    def numbers(space: Integers) -> int:
+        return space.dimensions
+
+    def forward(self, context: Tensor) -> Distribution:
+        logits = self.net(context).view(len(context), *self.space.shape)  # [B, *shape]
+        return Independent(Bernoulli(logits=logits, validate_args=False), logits.dim() - 1)
+
+
+class DiscretizedLogistics(Conditional):
+    """Every dimension a mixture of logistics that are rounded to integers (PixelCNN++, arXiv:1701.05517)."""
+
+    space: Integers
+
+    def __init__(self, net: nn.Module, space: Integers, components: int = 1) -> None:
+        super().__init__(net, space)
+        self.components = components
+
+    @staticmethod
+    def numbers(space: Integers, components: int = 1) -> int:
+        return space.dimensions * components * 3
+
+    def forward(self, context: Tensor) -> Distribution:
+        space = self.space
+        parameters = self.net(context).view(len(context), *space.shape, self.components, 3)  # [B, *shape, K, 3]
+        logits, place, log_scale = parameters.unbind(-1)  # [B, *shape, K] each
+        half = (space.high - space.low) / 2
+        loc = space.low + half * (1 + place)  # the net speaks of the range as of -1 to 1
+        log_scale = log_scale.clamp(*_LOG_SCALES)
+        if self.components == 1:
+            single = DiscretizedLogistic(loc[..., 0], log_scale[..., 0], space.low, space.high)
+            return Independent(single, len(space.shape))
+        return Independent(mixture_of_logistics(logits, loc, log_scale, space.low, space.high), len(space.shape))
+
+
+class Gaussians(Conditional):
+    """Every dimension normal, with a mean and a standard deviation of its own."""
+
+    space: Reals
+
+    @staticmethod
+    def numbers(space: Reals) -> int:
+        return 2 * space.dimensions
+
+    def forward(self, context: Tensor) -> Distribution:
+        mean, log_std = self.net(context).view(len(context), 2, *self.space.shape).unbind(1)  # [B, *shape] each
+        return Independent(Normal(mean, soft_clamp(log_std, *_LOG_SCALES).exp(), validate_args=False), mean.dim() - 1)
+
+
+def soft_clamp(x: Tensor, low: float, high: float) -> Tensor:
+    """Between the bounds, smoothly, with a gradient everywhere; near their middle it is about ``x``."""
+    middle, half = (low + high) / 2, (high - low) / 2
+    return middle + half * torch.tanh((x - middle) / half)

@@ -1,0 +1,58 @@
+"""What is in the zoo: each model with its preset, its place in the book, and how it is trained.
+
+Every family lists its own in a file beside this one. The names are those of the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from genaisys.models.base import GenerativeModel
+from genaisys.training import TrainingSettings, fit
+from genaisys.training.metrics import Record
+
+OnRecord = Callable[[Record], None]
+# Trains a model on a training part, choosing by a validation part; what it records goes to the last argument, and
+# checkpoints into the folder, from which it goes on.
+Trainer = Callable[[GenerativeModel, Tensor, Tensor, int, Path, OnRecord], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of the zoo.
+
+    Attributes:
+        family: as the book's chapters are called: ``mixtures``, ``flows`` …
+        section: of the book, or the paper.
+        about: one line for people.
+        preset: its name in ``PRESETS``.
+        sizes: what the preset is built with, for data of up to a thousand dimensions.
+        trained: how; takes the seed.
+        samples: with how many the bound of the likelihood is measured; None: the likelihood is exact.
+        effort: what ``sample`` is called with.
+    """
+
+    family: str
+    section: str
+    about: str
+    preset: str
+    trained: Trainer
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    samples: int | None = None
+    effort: Mapping[str, Any] = field(default_factory=dict)
+
+
+def by_gradient(**settings: Any) -> Trainer:
+    """A trainer: the training loop with these settings, which are those of :class:`TrainingSettings`."""
+
+    def trained(
+        model: GenerativeModel, x: Tensor, validation: Tensor, seed: int, folder: Path, on_record: OnRecord
+    ) -> None:
+        fit(model, x, validation, TrainingSettings(**settings, seed=seed), folder, on_record=on_record)
+
+    return trained
