@@ -39,7 +39,7 @@ from genaisys.training.checkpoints import Checkpoint, Checkpoints
 from genaisys.training.data import Examples, OfUnequalLength, Order
 from genaisys.training.ema import EMA
 from genaisys.training.evaluation import Means, evaluate, modes_kept, require_enough
-from genaisys.training.interruption import interruption
+from genaisys.training.interruption import TrainingInterrupted, interruption
 from genaisys.training.memory import keep_freed_memory
 from genaisys.training.metrics import MetricsLog, Record
 from genaisys.training.objectives import Objective, Sums, evaluation_of, objective_of
@@ -51,10 +51,6 @@ from genaisys.training.settings import SettingsWrong, TrainingSettings
 
 class TrainingDiverged(GenaisysError):
     """The loss or its gradient is not finite any more; the last checkpoint is from before that."""
-
-
-class TrainingInterrupted(GenaisysError):
-    """Ctrl-C, or SIGTERM: a checkpoint was written."""
 
 
 class RunDiffers(GenaisysError):
@@ -354,6 +350,9 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
 # -- the folder and the model around a training
 
 
+_OF_NO_STEPS = {".lock", "run.json", "run.new", "metrics.jsonl", "checkpoints"}  # all that a training begins with
+
+
 @contextmanager
 def _claimed(folder: Path, run: Mapping[str, Any], main: bool) -> Iterator[None]:
     """The folder for this training alone, which is the one that it has been, if it has been one."""
@@ -383,7 +382,8 @@ def _require_own_folder(folder: Path) -> None:
 
 def _require_same_run(folder: Path, run: dict[str, Any]) -> None:
     file = folder / "run.json"
-    if Checkpoints(folder / "checkpoints").steps() and file.exists():
+    others = {path.name for path in folder.iterdir()} - _OF_NO_STEPS
+    if file.exists() and (others or Checkpoints(folder / "checkpoints").steps()):
         try:
             before = json.loads(file.read_bytes())
         except ValueError as error:
