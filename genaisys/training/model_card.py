@@ -52,6 +52,7 @@ def write_fine_tuned_card(
     name: str,
     library: str,
     recipe: Mapping[str, Any],
+    data: str,
     counts: Mapping[str, int],
     loss_is: str,
     report: Mapping[str, Any],
@@ -61,13 +62,13 @@ def write_fine_tuned_card(
 
     Args:
         library: what opens it: ``transformers``, ``peft`` or ``genaisys``.
+        data: what the data are.
         counts: of the examples, by their names.
         loss_is: what the held-out loss is, and its unit.
     """
     base = recipe["model"]
     licence = f", whose licence is {PARTS[base].licence}" if base in PARTS else ""
     examples = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in counts.items())
-    files = ", ".join(f"`{Path(file).name}`" for file in recipe["data"]["files"])
     file.write_text(
         f"""---
 library_name: {library}
@@ -79,7 +80,7 @@ tags: [genaisys]
 Fine-tuned from `{base}`{licence}, with genaisys {__version__}: {report["trained_weights"]:,} of \
 {report["weights"]:,} weights ({report["trained_share"]:.2%}) were trained.
 
-- **Data:** {files}: {examples}.
+- **Data:** {data}: {examples}.
 - **Command:** `genaisys finetune {name}.yaml`, where that file holds the recipe below.
 - **Steps:** {report["steps"]:,}; these are the weights of step {report["best_step"]:,}.
 

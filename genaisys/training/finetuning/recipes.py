@@ -188,7 +188,8 @@ class FineTuning:
         settings = self.recipe.training
         torch.manual_seed(settings.seed)  # of the adapter's first weights
         prepared = self.recipe.prepared(self.folder)
-        return tune(self.name, prepared, settings, output, self.recipe.model, self.written, on_record)
+        data_are = self.recipe.data.described()
+        return tune(self.name, prepared, settings, output, self.recipe.model, data_are, self.written, on_record)
 
 
 def open_fine_tuning(name: str) -> FineTuning:

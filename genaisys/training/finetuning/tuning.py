@@ -55,6 +55,7 @@ def tune(
     settings: TrainingSettings,
     output: Path,
     base: str,
+    data_are: str,
     recipe: Mapping[str, Any],
     on_record: Callable[[Record], None],
 ) -> dict[str, Any]:
@@ -65,6 +66,7 @@ def tune(
     Args:
         name: the recipe's.
         base: the name of the model that this goes on from.
+        data_are: what is learned from, for the card.
     """
     processes = training_processes()
     model, backbone = prepared.model.to(processes.device), prepared.backbone
@@ -98,7 +100,7 @@ def tune(
 
         def write_card(folder: Path, library: str) -> None:
             file = folder / "README.md"
-            write_fine_tuned_card(name, library, recipe, prepared.counts, prepared.loss_is, report, file)
+            write_fine_tuned_card(name, library, recipe, data_are, prepared.counts, prepared.loss_is, report, file)
 
         if lora_layers(backbone) and model is backbone:
             save_adapter(backbone, output / "adapter", base)
