@@ -6,32 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from genaisys.molecules.parallel import OnDone, for_each
 from genaisys.molecules.parsing import parse, parsed
 from genaisys.molecules.profiles import BITS, fingerprint
 from genaisys.molecules.tanimoto import Packed, similarities
-
-
-class MorganEncoder:
-    """A data encoder: the Morgan fingerprint of radius 2 as a vector of unit length.
-
-    The product of two vectors is the cosine of the fingerprints, and not Tanimoto's similarity.
-    """
-
-    name = "morgan"
-    dimension = BITS
-
-    def encode(self, raw_inputs: Sequence[str]) -> Tensor:
-        """-> [len(raw_inputs), BITS], float32
-
-        Raises:
-            NotAMolecule: a string is none.
-        """
-        bits = _unpacked([fingerprint(parse(smiles)) for smiles in raw_inputs])
-        return torch.nn.functional.normalize(bits.float(), dim=-1)
 
 
 @dataclass(frozen=True)
@@ -63,7 +42,3 @@ def similar(smiles: str, library: Sequence[str], packed: Packed, k: int) -> list
 def _fingerprint(smiles: str) -> bytes:
     mol = parsed(smiles)
     return bytes(BITS // 8) if mol is None else fingerprint(mol)
-
-
-def _unpacked(packed: Sequence[bytes]) -> Tensor:
-    return torch.from_numpy(np.unpackbits(np.frombuffer(b"".join(packed), np.uint8))).view(-1, BITS)
