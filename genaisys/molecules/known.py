@@ -74,28 +74,37 @@ def known_molecules(on_step: OnStep = lambda what, done, total: None) -> KnownMo
     Raises:
         DownloadFailed: MOSES cannot be had.
     """
-    file = moses_folder() / f"known-{_VERSION}.safetensors"
     try:
-        return _open(file)
+        return _open()
     except (OSError, SafetensorError):
         smiles = sorted(moses("train"))
-        packed = fingerprints(smiles, lambda done: on_step("fingerprints of MOSES, once", done, len(smiles)))
-        keep(smiles, packed, file)
-        return _open(file)
+        keep(smiles, fingerprints(smiles, lambda done: on_step("fingerprints of MOSES, once", done, len(smiles))))
+        return _open()
 
 
-def keep(smiles: Sequence[str], packed: Packed, file: Path) -> None:
-    """Write molecules, in order, with their fingerprints to ``file``."""
+def is_prepared() -> bool:
+    """Whether they have been read already."""
+    return _file().is_file()
+
+
+def keep(smiles: Sequence[str], packed: Packed) -> None:
+    """Take these molecules, in order, with their fingerprints, as what is known from now on."""
     text = np.frombuffer("".join(smiles).encode("ascii"), np.uint8)
     starts = np.cumsum([0, *map(len, smiles)])
+    file = _file()
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_suffix(".new")
     save_file({"text": text, "starts": starts, "fingerprints": packed}, new)
+    new.chmod(0o644)  # safetensors makes files that only their owner can read, and caches may be shared
     new.replace(file)
 
 
-def _open(file: Path) -> KnownMolecules:
-    with safe_open(file, framework="pt") as tensors:  # maps them, where NumPy's would copy
+def _file() -> Path:
+    return moses_folder() / f"known-{_VERSION}.safetensors"
+
+
+def _open() -> KnownMolecules:
+    with safe_open(_file(), framework="pt") as tensors:  # maps them, where NumPy's would copy
         return KnownMolecules(*(tensors.get_tensor(name).numpy() for name in ("text", "starts", "fingerprints")))
 
 

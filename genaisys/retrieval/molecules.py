@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import torch
@@ -107,6 +108,14 @@ class MoleculeLibraries:
     def close(self) -> None:
         self._store.close()
 
+    def __enter__(self) -> MoleculeLibraries:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def _name(self, file: Path) -> str:
         """The hash of what is in a file, and of its ending, which says how it is read."""
         try:
@@ -166,13 +175,10 @@ def similar_molecules(smiles: str, library: Path, k: int = 10, encoder: str = "m
     Raises:
         GenaisysError: see :class:`MoleculeLibraries`.
     """
-    libraries = MoleculeLibraries.open(encoder)
-    try:
-        libraries.encoder.check(smiles)  # before the work of indexing
+    with MoleculeLibraries.open(encoder) as libraries:
+        libraries.encoder.check(smiles)  # before the work of reading
         name, _ = libraries.add(library)
         return libraries.similar(smiles, name, k)
-    finally:
-        libraries.close()
 
 
 def _chunks(source: str, smiles: Sequence[str]) -> Iterator[Chunk]:
