@@ -285,7 +285,7 @@ def app_(
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:
     """Open the app in the browser, on this machine only."""
-    from genaisys.apps.documents import launch
+    from genaisys.apps.app import launch
 
     launch(collection, port, browser)
 

@@ -318,7 +318,7 @@ def test_a_model_that_is_not_there_is_one_plain_line(page: Page) -> None:
 def test_a_phone_needs_no_sideways_scrolling(page: Page) -> None:
     page.set_viewport_size(PHONE)
     expect(page.locator("#rail")).not_to_be_visible()
-    page.get_by_role("button", name="Documents").click()
+    page.get_by_role("button", name="Menu").click()
     expect(page.locator(".dropzone")).to_be_in_viewport()
     page.keyboard.press("Escape")
     _ask(page, "What is the weight of the main mirror of the Tidewater telescope?")
