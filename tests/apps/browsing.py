@@ -85,4 +85,4 @@ def confined_context(browser: Browser, app: str) -> Iterator[BrowserContext]:
     yield context
     context.close()
     assert not outside, "the page tried to reach the outside"
-    assert not trouble
+    assert not trouble, trouble

@@ -96,11 +96,11 @@ def test_the_details_hold_everything() -> None:
     page = soup(render_detail(proposal))
     assert len(page.select(".properties tr")) == len(PROPERTIES)
     assert page.select_one("[data-copy]")["data-copy"] == proposal.smiles
-    starts = [button["data-start"] for button in page.select("[data-start]")]
+    starts = [button["data-grow"] for button in page.select("[data-grow]")]
     assert starts == [proposal.smiles, "O=C(Nc1ccccc1)c1ccccc1"] or starts == [proposal.smiles]
     assert "40% alike" in page.get_text()
     grown = soup(render_detail(one(4, "Cc1ccc(C(=O)Nc2ccccc2)cc1")))
-    assert [button["data-start"] for button in grown.select("[data-start]")][1] == "O=C(Nc1ccccc1)c1ccccc1"
+    assert [button["data-grow"] for button in grown.select("[data-grow]")][1] == "O=C(Nc1ccccc1)c1ccccc1"
 
 
 def test_what_comes_from_outside_is_shown_and_not_obeyed() -> None:

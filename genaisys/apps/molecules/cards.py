@@ -77,9 +77,9 @@ def render_detail(proposal: Proposal) -> str:
     core = scaffold(parse(proposal.smiles))
     rows = "".join(_property(name, proposal.properties[name]) for name in LABELS)
     smiles = shown(proposal.smiles)
-    starts = f"<button data-start='{smiles}'>Use as start</button>"
+    starts = f"<button data-grow='{smiles}'>Use as start</button>"
     if core is not None and core != proposal.smiles:
-        starts += f"<button data-start='{shown(core)}'>Use its rings as start</button>"
+        starts += f"<button data-grow='{shown(core)}'>Use its rings as start</button>"
     return (
         "<section class='reader molecule-detail' role='dialog' aria-label='One molecule in detail'><header>"
         f"<div><h2>Proposal {proposal.number}</h2><span class='place'>not a tested compound</span></div>"

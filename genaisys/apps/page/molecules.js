@@ -58,8 +58,8 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest("button");
   if (!button) return;
   if ("reset" in button.dataset) resetWishes();
-  if (button.dataset.start) {
-    startFrom(button.dataset.start);
+  if (button.dataset.grow) {
+    startFrom(button.dataset.grow);
     document.querySelector("#proposal .close")?.click();
   }
   if (button.dataset.copy) {
