@@ -82,16 +82,16 @@ def test_probabilities_add_up_to_one(name: str) -> None:
 @pytest.mark.parametrize("name", having(Density, "lower bound"))
 @torch.no_grad()
 def test_bounds_of_many_samples_add_up_to_one(name: str) -> None:
-    """The importance-weighted bound is tight in the limit: so the sum must come near one, and not be above it."""
+    """The importance-weighted bound is tight in the limit, so the sum must come near one; fewer samples give less."""
     model = SMALL_MODELS[name]().double()
     if not isinstance(model.space, Integers):
         pytest.skip("of integers only")
     torch.manual_seed(0)
     x = states(model.space)
-    loose = model.log_prob(x, samples=1).exp().sum().item()
-    tight = model.log_prob(x, samples=3000).exp().sum().item()
-    assert tight == pytest.approx(1.0, abs=0.05)
-    assert loose < tight + 0.05
+    loose = torch.stack([model.log_prob(x, samples=1) for _ in range(30)])
+    tight = model.log_prob(x, samples=3000)
+    assert tight.exp().sum().item() == pytest.approx(1.0, abs=0.05)
+    assert loose.mean() < tight.mean() + 0.01
 
 
 @pytest.mark.parametrize("name", having(Density, "exact"))
