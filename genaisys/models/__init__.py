@@ -22,7 +22,19 @@ _HOMES = {
     "NotCompressed": "lossless",
     "Autoregressive": "autoregressive.model",
     "Flow": "flows.flow",
+    "RealNVP": "flows.realnvp",
+    "Glow": "flows.glow",
+    "SplineFlow": "flows.splines",
+    "ResidualFlow": "flows.residual_flow",
+    "DenseFlow": "flows.residual_flow",
     "IntegerDiscreteFlow": "flows.idf",
+    "ProbabilisticPCA": "latent.ppca",
+    "VAE": "latent.vae",
+    "HypersphericalVAE": "latent.hyperspherical",
+    "BottomUpVAE": "latent.bottom_up",
+    "TopDownVAE": "latent.top_down",
+    "ResidualVAE": "latent.residual_vae",
+    "DiffusionModel": "latent.diffusion",
 }
 
 __all__ = sorted(_HOMES)

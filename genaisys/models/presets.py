@@ -26,11 +26,13 @@ from genaisys.models.base import GenerativeModel
 from genaisys.models.circuits.einet import einet
 from genaisys.models.circuits.trees import chow_liu_tree, hidden_tree
 from genaisys.models.factorised import factorised
-from genaisys.models.flows.glow import glow
+from genaisys.models.flows.glow import Glow
 from genaisys.models.flows.idf import idf
-from genaisys.models.flows.realnvp import realnvp
-from genaisys.models.flows.residual_flow import dense_flow, residual_flow
-from genaisys.models.flows.splines import spline_flow
+from genaisys.models.flows.realnvp import RealNVP
+from genaisys.models.flows.residual_flow import DenseFlow, ResidualFlow
+from genaisys.models.flows.splines import SplineFlow
+from genaisys.models.latent import presets as latent
+from genaisys.models.latent.ppca import probabilistic_pca
 from genaisys.models.mixtures import categorical_mixture, gaussian_mixture
 from genaisys.models.spaces import Integers, Reals
 
@@ -47,12 +49,19 @@ PRESETS: Mapping[str, Callable[..., GenerativeModel]] = {
     "arm-convolutions": arm_convolutions,
     "pixelcnn": pixelcnn,
     "arm-transformer": arm_transformer,
-    "realnvp": realnvp,
-    "glow": glow,
-    "spline-flow": spline_flow,
-    "residual-flow": residual_flow,
-    "dense-flow": dense_flow,
+    "realnvp": RealNVP,
+    "glow": Glow,
+    "spline-flow": SplineFlow,
+    "residual-flow": ResidualFlow,
+    "dense-flow": DenseFlow,
     "idf": idf,
+    "ppca": probabilistic_pca,
+    "vae": latent.vae,
+    "hyperspherical-vae": latent.hyperspherical_vae,
+    "bottom-up-vae": latent.bottom_up_vae,
+    "top-down-vae": latent.top_down_vae,
+    "residual-vae": latent.residual_vae,
+    "diffusion": latent.diffusion,
 }
 _SPACES: Mapping[str, type[Integers] | type[Reals]] = {"integers": Integers, "reals": Reals}
 

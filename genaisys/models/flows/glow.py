@@ -17,8 +17,8 @@ from genaisys.models.layers.convnet import ConvNet
 from genaisys.models.spaces import Integers, Reals
 
 
-def glow(space: Integers | Reals, levels: int = 2, steps: int = 4, width: int = 64, dropout: float = 0.1) -> Flow:
-    """The preset, for images [C, H, W]. A step of flow is an ActNorm, a 1x1 convolution and an affine coupling.
+class Glow(Flow):
+    """For images [C, H, W]. A step of flow is an ActNorm, a 1x1 convolution and an affine coupling of channels.
 
     Args:
         levels: H and W can be halved so often.
@@ -27,8 +27,13 @@ def glow(space: Integers | Reals, levels: int = 2, steps: int = 4, width: int = 
     Raises:
         ShapeUnfit: they cannot be halved, or data are no images.
     """
-    bijection = Composition([ActNorm(space.shape), _level(space.shape, levels, steps, width, dropout)])
-    return Flow(space, bijection, StandardNormal(*_code_shape(space.shape, levels)))
+
+    def __init__(
+        self, space: Integers | Reals, levels: int = 2, steps: int = 4, width: int = 64, dropout: float = 0.1
+    ) -> None:
+        level = _level(space.shape, levels, steps, width, dropout)
+        base = StandardNormal(*_code_shape(space.shape, levels))
+        super().__init__(space, Composition([ActNorm(space.shape), level]), base)
 
 
 def _level(shape: tuple[int, ...], levels: int, steps: int, width: int, dropout: float) -> Bijection:

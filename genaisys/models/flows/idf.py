@@ -137,5 +137,5 @@ def _base(space: Integers, levels: int, width: int, components: int, dropout: fl
             activation=lambda: nn.Sequential(nn.SiLU(), nn.Dropout(dropout)),
         )
         with torch.no_grad():
-            net[-1].bias.copy_(first.flatten())
+            list(net.parameters())[-1].copy_(first.flatten())  # the biases of the last layer
     return Autoregressive(DiscretizedLogistics(net, codes, components), groups)

@@ -16,26 +16,25 @@ from genaisys.models.layers.mlp import MLP
 from genaisys.models.spaces import Integers, Reals
 
 
-def realnvp(
-    space: Integers | Reals,
-    couplings: int = 8,
-    width: int = 256,
-    dropout: float = 0.1,
-    classes: int = 0,
-) -> Flow:
-    """The preset: couplings of two colours of a checkerboard and two halves by turns, with MLPs.
+class RealNVP(Flow):
+    """Couplings that change the colours of a checkerboard and the halves of the variables by turns, with MLPs.
 
     Args:
-        classes: of a conditional flow, that is given the class of each example; 0: it is not conditional.
+        classes: of a conditional flow, which is given the class of each example; 0: it is not conditional.
     """
-    context = 16 if classes else 0
-    steps: list[Bijection] = [ActNorm(space.shape)]
-    for _, given in zip(range(couplings), itertools.cycle(in_turn(space.shape))):
-        net = MLP(space.dimensions, 2 * space.dimensions, width, dropout=dropout, context=context)
-        steps.append(ReZeroCoupling(net, given))
-    return Flow(
-        space,
-        Composition(steps),
-        StandardNormal(*space.shape),
-        embedding=nn.Embedding(classes, context) if classes else None,
-    )
+
+    def __init__(
+        self,
+        space: Integers | Reals,
+        couplings: int = 8,
+        width: int = 128,
+        dropout: float = 0.3,
+        classes: int = 0,
+    ) -> None:
+        context = 16 if classes else 0
+        steps: list[Bijection] = [ActNorm(space.shape)]
+        for _, given in zip(range(couplings), itertools.cycle(in_turn(space.shape)), strict=False):
+            net = MLP(space.dimensions, 2 * space.dimensions, width, dropout=dropout, context=context)
+            steps.append(ReZeroCoupling(net, given))
+        embedding = nn.Embedding(classes, context) if classes else None
+        super().__init__(space, Composition(steps), StandardNormal(*space.shape), embedding=embedding)

@@ -13,54 +13,54 @@ from genaisys.models.layers.lipschitz import CLipSwish, LipschitzDense, lipschit
 from genaisys.models.spaces import Integers, Reals
 
 
-def residual_flow(
-    space: Integers | Reals, blocks: int = 6, width: int = 128, depth: int = 2, coefficient: float = 0.97
-) -> Flow:
-    """The preset: layers ``x + g(x)`` with an ActNorm before each.
+class ResidualFlow(Flow):
+    """Layers ``x + g(x)`` with an ActNorm before each; g has hidden layers with CLipSwish.
 
     Args:
-        depth: hidden layers of a g, each with CLipSwish.
+        depth: hidden layers of a g.
         coefficient: the Lipschitz constant of each linear layer, below 1.
     """
 
-    def g() -> nn.Module:
-        layers: list[nn.Module] = [nn.Flatten()]
-        features = space.dimensions
-        for _ in range(depth):
-            layers += [lipschitz_linear(features, width, coefficient), CLipSwish()]
-            features = 2 * width
-        return nn.Sequential(*layers, lipschitz_linear(features, space.dimensions, coefficient), _shaped(space))
+    def __init__(
+        self, space: Integers | Reals, blocks: int = 6, width: int = 128, depth: int = 2, coefficient: float = 0.97
+    ) -> None:
+        def g() -> nn.Module:
+            layers: list[nn.Module] = []
+            features = space.dimensions
+            for _ in range(depth):
+                layers += [lipschitz_linear(features, width, coefficient), CLipSwish()]
+                features = 2 * width
+            return nn.Sequential(*layers, lipschitz_linear(features, space.dimensions, coefficient))
 
-    return _flow(space, [g() for _ in range(blocks)])
+        super().__init__(space, _residual(space, [g() for _ in range(blocks)]), StandardNormal(*space.shape))
 
 
-def dense_flow(
-    space: Integers | Reals, blocks: int = 6, growth: int = 64, depth: int = 3, coefficient: float = 0.97
-) -> Flow:
-    """The preset: the same with dense blocks, which keep what they have and put more beside it.
+class DenseFlow(Flow):
+    """The same with dense blocks: a layer of g keeps what it is given, and puts more beside it.
 
     Args:
+        growth: how many features the linear map of a dense layer has; CLipSwish makes two of each.
         depth: dense layers of a g.
-        growth: how many features a dense layer's linear map has; CLipSwish makes two of each.
+        coefficient: the Lipschitz constant of each linear layer, below 1.
     """
 
-    def g() -> nn.Module:
-        layers: list[nn.Module] = [nn.Flatten()]
-        features = space.dimensions
-        for _ in range(depth):
-            layers.append(LipschitzDense(lipschitz_linear(features, growth, coefficient)))
-            features += 2 * growth
-        return nn.Sequential(*layers, lipschitz_linear(features, space.dimensions, coefficient), _shaped(space))
+    def __init__(
+        self, space: Integers | Reals, blocks: int = 6, growth: int = 64, depth: int = 3, coefficient: float = 0.97
+    ) -> None:
+        def g() -> nn.Module:
+            layers: list[nn.Module] = []
+            features = space.dimensions
+            for _ in range(depth):
+                layers.append(LipschitzDense(lipschitz_linear(features, growth, coefficient)))
+                features += 2 * growth
+            return nn.Sequential(*layers, lipschitz_linear(features, space.dimensions, coefficient))
 
-    return _flow(space, [g() for _ in range(blocks)])
+        super().__init__(space, _residual(space, [g() for _ in range(blocks)]), StandardNormal(*space.shape))
 
 
-def _shaped(space: Integers | Reals) -> nn.Module:
-    return nn.Unflatten(1, space.shape)
-
-
-def _flow(space: Integers | Reals, maps: list[nn.Module]) -> Flow:
+def _residual(space: Integers | Reals, maps: list[nn.Module]) -> Bijection:
     steps: list[Bijection] = []
     for g in maps:
-        steps += [ActNorm(space.shape), InvertibleResidual(g)]
-    return Flow(space, Composition(steps), StandardNormal(*space.shape))
+        flat = nn.Sequential(nn.Flatten(), g, nn.Unflatten(1, space.shape))
+        steps += [ActNorm(space.shape), InvertibleResidual(flat)]
+    return Composition(steps)

@@ -38,32 +38,35 @@ class ZukoTransform(Bijection):
         return x.view_as(z)
 
 
-def spline_flow(
-    space: Integers | Reals,
-    transforms: int = 3,
-    width: int = 256,
-    depth: int = 2,
-    bins: int = 8,
-    dropout: float = 0.1,
-) -> Flow:
-    """The preset: masked autoregressive splines, by turns from the first variable to the last and back.
+class SplineFlow(Flow):
+    """Masked autoregressive splines, by turns from the first variable to the last and back.
 
     Args:
         bins: pieces of a spline.
         dropout: in the networks.
     """
-    order = torch.arange(space.dimensions)
-    bijection = Composition(
-        ZukoTransform(
-            MaskedAutoregressiveTransform(
-                space.dimensions,
-                order=order if number % 2 == 0 else order.flip(0),
-                univariate=partial(MonotonicRQSTransform, bound=_BOUND),
-                shapes=[(bins,), (bins,), (bins - 1,)],
-                hidden_features=[width] * depth,
-                activation=lambda: nn.Sequential(nn.SiLU(), nn.Dropout(dropout)),
+
+    def __init__(
+        self,
+        space: Integers | Reals,
+        transforms: int = 2,
+        width: int = 256,
+        depth: int = 2,
+        bins: int = 8,
+        dropout: float = 0.2,
+    ) -> None:
+        order = torch.arange(space.dimensions)
+        bijection = Composition(
+            ZukoTransform(
+                MaskedAutoregressiveTransform(
+                    space.dimensions,
+                    order=order if number % 2 == 0 else order.flip(0),
+                    univariate=partial(MonotonicRQSTransform, bound=_BOUND),
+                    shapes=[(bins,), (bins,), (bins - 1,)],
+                    hidden_features=[width] * depth,
+                    activation=lambda: nn.Sequential(nn.SiLU(), nn.Dropout(dropout)),
+                )
             )
+            for number in range(transforms)
         )
-        for number in range(transforms)
-    )
-    return Flow(space, bijection, StandardNormal(*space.shape))
+        super().__init__(space, bijection, StandardNormal(*space.shape))

@@ -22,7 +22,7 @@ from genaisys.models.transformer.rotary import angles
 from genaisys.models.transformer.tree_attention import attend_along_paths
 
 _AT_ONCE = 8192  # texts of one tree: a tree is one core's work
-_WIDEST = 512  # branches that take a step together
+_WIDEST = 1024  # branches that take a step together
 _GRAIN = 64  # filled up to a multiple: for every new number of rows a product is compiled anew
 
 
@@ -125,7 +125,7 @@ class _Tree:
             lengths[now.texts[ended]] = length
             if length + 1 < room:
                 waiting += _parted(now, paths, drawn, ~ended)
-        return [row[given:length].tolist() for row, length in zip(written, lengths.tolist(), strict=True)]
+        return [row[given:length] for row, length in zip(written.tolist(), lengths.tolist(), strict=True)]
 
     def _step(self, tokens: Tensor, paths: Tensor) -> Tensor:
         """Read the last token of each branch. [R], [R, T] -> logits [R, V]"""

@@ -137,7 +137,7 @@ def test_a_flow_needs_no_even_number_of_variables() -> None:
         assert torch.equal(model.decode(model.encode(x)), x)
 
 
-def test_book_fault_of_the_prior_one_draw_for_each_sample() -> None:
+def test_one_draw_for_each_sample() -> None:
     """Listing 4.1 draws [B, D] of a D-variate normal, which is [B, D, D], and keeps a D-th of it (trap F3)."""
     assert StandardNormal(3)().sample((7,)).shape == (7, 3)
     assert StandardNormal(3)().log_prob(torch.zeros(7, 3)).shape == (7,)

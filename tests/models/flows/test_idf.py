@@ -8,6 +8,7 @@ from small_models import IMAGE, LINE, softened
 from torch import Tensor, nn
 
 from genaisys.models import Integers, build
+from genaisys.models.densities import DiscretizedLogistic
 from genaisys.models.flows.bijection import Composition
 from genaisys.models.flows.idf import IntegerDiscreteFlow
 from genaisys.models.flows.integer_coupling import IntegerCoupling, on_circle, rounded
@@ -47,7 +48,7 @@ def test_rounding_gives_whole_numbers() -> None:
 @pytest.mark.parametrize("parts", ["two", "four", "all"])
 @torch.no_grad()
 def test_couplings_permute_the_space(space: Integers, parts: str) -> None:
-    """The bipartite and the quadripartite form, and Prop. 4.1 with one variable after the other; also of odd numbers."""
+    """The bipartite and the quadripartite form, and Prop. 4.1 with one variable after the other."""
     masks = {
         "two": in_turn(space.shape),
         "four": all_but_one(space.shape, 4),
@@ -154,6 +155,13 @@ def test_the_base_begins_evenly_over_the_levels() -> None:
     p = model.log_prob(torch.arange(17)[:, None]).exp()  # type: ignore[operator]
     assert p.min() > 0.3 / 17
     assert p.max() < 3 / 17
+
+
+def test_far_from_its_mean_the_discretized_logistic_is_exact() -> None:
+    """The difference of two numbers near 1 is lost at 20, and with 1e-8 added it is -18.42 from there on (trap I3)."""
+    loc, log_scale = torch.zeros(4), torch.zeros(4)
+    found = DiscretizedLogistic(loc, log_scale).log_prob(torch.tensor([20.0, 100.0, -20.0, -100.0]))
+    torch.testing.assert_close(found, torch.tensor([-19.959, -99.959, -19.959, -99.959]), atol=1e-3, rtol=0)
 
 
 def test_samples_have_the_shape_of_the_data() -> None:

@@ -22,7 +22,8 @@ from genaisys.models.transformer import TransformerLM
 from genaisys.molecules.conditions import condition_tokens, opening
 from genaisys.training.fields import RecipeWrong
 from genaisys.training.finetuning.added_tokens import add_special_tokens
-from genaisys.training.finetuning.examples import ExamplesBroken, conversation, preference, read_examples
+from genaisys.training.finetuning.data import Data
+from genaisys.training.finetuning.examples import ExamplesBroken, conversation, labelled, preference, read_examples
 from genaisys.training.finetuning.recipes import open_fine_tuning
 from genaisys.training.loop import RunDiffers
 from genaisys.training.metrics import read_metrics
@@ -185,6 +186,25 @@ def test_other_data_is_another_training(tmp_path: Path) -> None:
         open_fine_tuning(file).run(tmp_path / "out")
 
 
+def test_equal_examples_are_all_learned_or_all_held_out(tmp_path: Path) -> None:
+    """Whatever the order of their keys; and none gets lost."""
+    lines = [{"text": f"{n % 7}", "label": "even" if n % 2 else "odd"} for n in range(28)]
+    chats = [
+        messages(["hi", "ho"]),
+        {"messages": [dict(reversed(it.items())) for it in messages(["hi", "ho"])["messages"]]},
+    ]
+    write_lines(tmp_path / "texts.jsonl", lines)
+    write_lines(tmp_path / "chats.jsonl", [*chats, *CHATS])
+    for seed in range(10):
+        learned, held_out = Data(("texts.jsonl",), held_out=0.3, seed=seed).read(labelled, tmp_path)
+        assert len(learned) + len(held_out) == 28
+        assert len(set(held_out)) == 4
+        assert not set(learned) & set(held_out)
+        talks, kept = Data(("chats.jsonl",), held_out=0.4, seed=seed).read(conversation, tmp_path)
+        assert not [talk for talk in talks if talk in kept]
+        assert len(talks) + len(kept) == 7
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -224,11 +244,11 @@ def test_broken_lines_stop_it_before_it_begins(tmp_path: Path) -> None:
 def test_data_that_is_too_little_or_too_long(tmp_path: Path) -> None:
     with pytest.raises(RecipeWrong, match="too few"):
         open_fine_tuning(recipe(tmp_path, "conversations", CHATS[:1])).run(tmp_path / "out")
-    data = {"files": ["data.jsonl"], "max_length": 5}
+    data = {"files": ["data.jsonl"], "held_out": 0.2, "max_length": 5}
     with pytest.raises(RecipeWrong, match=r"raise data\.max_length"):
-        open_fine_tuning(recipe(tmp_path, "conversations", CHATS * 2, data=data)).run(tmp_path / "out")
+        open_fine_tuning(recipe(tmp_path, "conversations", CHATS, data=data)).run(tmp_path / "out")
     with pytest.raises(RecipeWrong, match="nothing to learn"):
-        open_fine_tuning(recipe(tmp_path, "labels", TEXTS[:1] * 10)).run(tmp_path / "out")
+        open_fine_tuning(recipe(tmp_path, "labels", TEXTS[::2])).run(tmp_path / "out")
 
 
 def test_the_command(tmp_path: Path) -> None:
