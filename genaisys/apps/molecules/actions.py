@@ -48,7 +48,9 @@ class MoleculeActions:
         try:
             return f"<div class='start'>{depict(read_start(smiles), 276, 150)}</div>"
         except NotAMolecule as problem:
-            return f"<p class='error' role='alert'>{_marked(smiles, problem.position)}{shown(_what_is_wrong(problem))}</p>"
+            return (
+                f"<p class='error' role='alert'>{_marked(smiles, problem.position)}{shown(_what_is_wrong(problem))}</p>"
+            )
         except GenaisysError as problem:
             return f"<p class='error' role='alert'>{shown(_sentence(str(problem)))}</p>"
 
