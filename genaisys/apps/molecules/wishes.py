@@ -35,7 +35,7 @@ def wishes_form() -> str:
             1.0,
             2,
             "Less: more like known molecules. More: stranger ones, and more failures.",
-        )  # fmt: skip
+        )
         + "</details>"
     )
 
