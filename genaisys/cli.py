@@ -24,6 +24,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Ta
 from rich.table import Table
 
 from genaisys.apps.molecule_commands import molecules
+from genaisys.apps.zoo_commands import zoo
 from genaisys.errors import GenaisysError
 from genaisys.hub import DEFAULT_CHAT_MODEL, DEFAULT_TEXT_ENCODER
 
@@ -80,6 +81,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(molecules, name="molecules")
+app.add_typer(zoo, name="zoo")
 
 
 def _not_empty(text: str) -> str:
@@ -243,27 +245,37 @@ def generate(
 @app.command()
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A YAML file, or a shipped recipe: teenygpt, headlines-gpt, smiles-gpt.")
+        str,
+        typer.Argument(
+            help="A YAML file, or a shipped recipe: teenygpt, headlines-gpt, smiles-gpt, smiles-gpt-conditional."
+        ),
     ],
     output: Annotated[Path | None, typer.Option(help="Folder of the model; by default, the recipe's name.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a model from a recipe. Ctrl-C stops after a checkpoint; the same command goes on from there."""
+    from genaisys.training.processes import told_once
     from genaisys.training.recipes import open_recipe
 
-    _follow(open_recipe(recipe), output, as_json)
+    with told_once():
+        _follow(open_recipe(recipe), output, as_json)
 
 
 @app.command()
 def finetune(
-    recipe: Annotated[str, typer.Argument(help="A YAML file, or a shipped recipe: json-answers, short-answers.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(help="A YAML file, or a shipped recipe: json-answers, short-answers, bbc-topics, drugs-lora."),
+    ],
     output: Annotated[Path | None, typer.Option(help="Folder of the results; by default, the recipe's name.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on training a pretrained model, on conversations, preferences or labels. Ctrl-C as in train."""
+    """Go on training a pretrained model, on conversations, preferences, labels or texts. Ctrl-C as in train."""
     from genaisys.training.finetuning.recipes import open_fine_tuning
+    from genaisys.training.processes import told_once
 
-    _follow(open_fine_tuning(recipe), output, as_json)
+    with told_once():
+        _follow(open_fine_tuning(recipe), output, as_json)
 
 
 @app.command(name="app")
@@ -273,7 +285,7 @@ def app_(
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:
     """Open the app in the browser, on this machine only."""
-    from genaisys.apps.documents import launch
+    from genaisys.apps.app import launch
 
     launch(collection, port, browser)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,13 +19,11 @@ from rich.table import Table
 from genaisys.errors import GenaisysError
 
 # RDKit and torch take seconds to import: each verb imports what it needs, so that `--help` is instant.
-if TYPE_CHECKING:
-    from genaisys.molecules.wishes import Wishes
-
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 molecules = typer.Typer(help="New molecules: proposals of a model, not tested compounds.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Wish = Annotated[str | None, typer.Option(metavar="VALUE", help="A value to be near to; or a range: 2..3, 2.. or ..3.")]
 Range = Annotated[str | None, typer.Option(metavar="LOW..HIGH", help="A range, such as 2..3, 2.. or ..3.")]
 
 
@@ -32,16 +31,19 @@ Range = Annotated[str | None, typer.Option(metavar="LOW..HIGH", help="A range, s
 def sample(
     n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="How many molecules.")] = 20,
     output: Annotated[Path | None, typer.Option("--out", help="A .smi, .csv, .sdf, .svg or .png file.")] = None,
-    model: Annotated[str, typer.Option(help="The shipped smiles-gpt, or the folder of a model.")] = "smiles-gpt",
+    model: Annotated[
+        str | None,
+        typer.Option(help="smiles-gpt, or where something is wished smiles-gpt-conditional; or the folder of a model."),
+    ] = None,
     temperature: Annotated[float, typer.Option(help="1: as the model has learned; less: likelier ones.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens of this probability.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Makes what is drawn repeatable.")] = 0,
     unique: Annotated[bool, typer.Option("--unique", help="Each molecule once.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="What the model writes, valid or not: for score.")] = False,
-    logp: Range = None,
-    qed: Range = None,
-    sa: Range = None,
-    weight: Range = None,
+    logp: Wish = None,
+    qed: Wish = None,
+    sa: Wish = None,
+    weight: Wish = None,
     tpsa: Range = None,
     rings: Range = None,
     scaffold: Annotated[str | None, typer.Option(help="A substructure that each must hold, SMILES or SMARTS.")] = None,
@@ -49,17 +51,18 @@ def sample(
 ) -> None:
     """New molecules, valid and as they are wished, and how many were drawn for them."""
     from genaisys.molecules.drawing import write_molecules
-    from genaisys.molecules.generators import load_generator
+    from genaisys.molecules.generators import generator_for, load_generator
     from genaisys.molecules.sampling import MoleculeSampling, raw_smiles, sample_molecules
+    from genaisys.molecules.wishes import read_wishes
 
-    ranges = {"logP": logp, "QED": qed, "SA": sa, "weight": weight, "TPSA": tpsa, "rings": rings}
-    wishes = _wishes({name: value for name, value in ranges.items() if value is not None}, scaffold)
-    if raw and (unique or scaffold or wishes.ranges):
-        raise GenaisysError("--raw gives what the model writes: leave out --unique, --scaffold and the ranges")
+    wished = {"logP": logp, "QED": qed, "SA": sa, "weight": weight, "TPSA": tpsa, "rings": rings}
+    wishes = read_wishes({name: text for name, text in wished.items() if text is not None}, scaffold)
+    if raw and (unique or wishes):
+        raise GenaisysError("--raw gives what the model writes: leave out --unique, --scaffold and the properties")
     if raw and output is not None and output.suffix != ".smi":
         raise GenaisysError("--raw writes a .smi file: not all of it are molecules")
     sampling = MoleculeSampling(temperature, top_p, unique, wishes, seed)
-    generator = load_generator(model)
+    generator = load_generator(model or generator_for(wishes))
     counts: dict[str, float] = {"drawn": n}
     with _progress("molecules", n) as show:
         if raw:
@@ -161,27 +164,37 @@ def draw(
 @molecules.command()
 def similar(
     smiles: Annotated[str, typer.Argument(help="The molecule to look for.")],
-    library: Annotated[str, typer.Option(help="A file of molecules; or moses, for its test set.")] = "moses",
+    library: Annotated[str, typer.Option(help="A file of molecules; or moses, for its training set.")] = "moses",
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many.")] = 10,
+    encoder: Annotated[str, typer.Option(help="morgan: Tanimoto's similarity; smiles-gpt: the cosine.")] = "morgan",
     as_json: AsJson = False,
 ) -> None:
-    """The molecules of a library that are most like one."""
-    from genaisys.molecules.files import read_molecules
-    from genaisys.molecules.moses import moses
+    """The molecules of a library that are most like one. A library is read once, and then searched at once."""
+    from genaisys.molecules.known import known_molecules
     from genaisys.molecules.parsing import parse
-    from genaisys.molecules.similarity import fingerprints
-    from genaisys.molecules.similarity import similar as find
+    from genaisys.retrieval.molecules import MoleculeLibraries
 
     parse(smiles)
-    known = moses("test") if library == "moses" else read_molecules(Path(library)).smiles
-    with _progress("fingerprints", len(known)) as show:
-        packed = fingerprints(known, lambda done: show("fingerprints", done, len(known)))
-    found = find(smiles, known, packed, k)
+    rejects: Counter[str] = Counter()
+    with _progress("reading", 0) as show:
+        if library == "moses":
+            if encoder != "morgan":
+                raise GenaisysError(
+                    "MOSES is searched by morgan only: leave out --encoder, or name a file as --library"
+                )
+            found = known_molecules(show).similar(smiles, k)
+        else:
+            with MoleculeLibraries.open(encoder) as libraries:
+                libraries.encoder.check(smiles)  # before the work of reading
+                name, rejects = libraries.add(Path(library), show)
+                found = libraries.similar(smiles, name, k)
     if as_json:
         _print_json([{"smiles": each.smiles, "similarity": each.similarity} for each in found])
         return
     for each in found:
         out.print(f"{each.similarity:.3f}  {escape(each.smiles)}", soft_wrap=True)
+    for reason, count in rejects.most_common():
+        err.print(f"{count:,} left out: {escape(reason)}")
 
 
 @molecules.command()
@@ -215,15 +228,6 @@ def optimise(
     for smiles, value in best if output is None else ():
         out.print(f"{value:.3f}  {escape(smiles)}", soft_wrap=True)
     err.print(f"{found.drawn:,} drawn, {found.valid:,} valid. These are proposals, not tested compounds.")
-
-
-def _wishes(ranges: dict[str, str], scaffold: str | None) -> Wishes:
-    from genaisys.molecules.wishes import Wishes, read_range, read_substructure
-
-    return Wishes(
-        {name: read_range(text, name) for name, text in ranges.items()},
-        None if scaffold is None else read_substructure(scaffold),
-    )
 
 
 def _is_file(name: str) -> bool:

@@ -45,7 +45,7 @@ class Categoricals(Conditional):
         return space.dimensions * space.levels
 
     def forward(self, context: Tensor) -> Distribution:
-        logits = self.net(context).view(-1, *self.space.shape, self.space.levels)  # [B, *shape, V]
+        logits = self.net(context).view(len(context), *self.space.shape, self.space.levels)  # [B, *shape, V]
         return Independent(Levels(logits, self.space.low), len(self.space.shape))
 
 
@@ -59,7 +59,7 @@ class Bernoullis(Conditional):
         return space.dimensions
 
     def forward(self, context: Tensor) -> Distribution:
-        logits = self.net(context).view(-1, *self.space.shape)  # [B, *shape]
+        logits = self.net(context).view(len(context), *self.space.shape)  # [B, *shape]
         return Independent(Bernoulli(logits=logits, validate_args=False), logits.dim() - 1)
 
 
@@ -78,7 +78,7 @@ class DiscretizedLogistics(Conditional):
 
     def forward(self, context: Tensor) -> Distribution:
         space = self.space
-        parameters = self.net(context).view(-1, *space.shape, self.components, 3)  # [B, *shape, K, 3]
+        parameters = self.net(context).view(len(context), *space.shape, self.components, 3)  # [B, *shape, K, 3]
         logits, place, log_scale = parameters.unbind(-1)  # [B, *shape, K] each
         half = (space.high - space.low) / 2
         loc = space.low + half * (1 + place)  # the net speaks of the range as of -1 to 1
@@ -99,7 +99,7 @@ class Gaussians(Conditional):
         return 2 * space.dimensions
 
     def forward(self, context: Tensor) -> Distribution:
-        mean, log_std = self.net(context).view(-1, 2, *self.space.shape).unbind(1)  # [B, *shape] each
+        mean, log_std = self.net(context).view(len(context), 2, *self.space.shape).unbind(1)  # [B, *shape] each
         return Independent(Normal(mean, soft_clamp(log_std, *_LOG_SCALES).exp(), validate_args=False), mean.dim() - 1)
 
 

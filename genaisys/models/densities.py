@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, constraints
 from torch.distributions.utils import broadcast_all
+from torch.special import log_ndtr
 
 
 class Levels(Categorical):
@@ -97,3 +98,37 @@ def mixture_of_logistics(logits: Tensor, loc: Tensor, log_scale: Tensor, low: in
         DiscretizedLogistic(loc, log_scale, low, high),
         validate_args=False,
     )
+
+
+class DiscretizedNormal(Distribution):
+    """Integers from ``low`` to ``high`` that a normal variable rounds to; the edge bins reach to infinity.
+
+    P(k) = F((k + 1/2 - loc) / scale) - F((k - 1/2 - loc) / scale)        F: the normal distribution function
+    """
+
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012
+    support = constraints.real  # of the integers among them
+
+    def __init__(self, loc: Tensor, scale: Tensor, low: int, high: int) -> None:
+        self.loc, self.scale = broadcast_all(loc, scale)
+        self.low, self.high = low, high
+        super().__init__(self.loc.shape, validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> DiscretizedNormal:
+        return DiscretizedNormal(self.loc.expand(batch_shape), self.scale.expand(batch_shape), self.low, self.high)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        upper, lower = (value + 0.5 - self.loc) / self.scale, (value - 0.5 - self.loc) / self.scale
+        upper = upper.masked_fill(value >= self.high, torch.inf)
+        lower = lower.masked_fill(value <= self.low, -torch.inf)
+        # Above the mean both F are near one, and their difference is lost: there the mirrored bin is computed.
+        mirrored = value > self.loc
+        log_a = log_ndtr(torch.where(mirrored, -lower, upper))
+        log_b = log_ndtr(torch.where(mirrored, -upper, lower))
+        return log_a + torch.log(-torch.expm1(log_b - log_a))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with torch.no_grad():
+            shape = self._extended_shape(sample_shape)
+            noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+            return torch.round(self.loc + self.scale * noise).clamp(self.low, self.high)

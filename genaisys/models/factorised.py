@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from genaisys.models.base import Density, GenerativeModel, Likelihood, MostProbable, Queries, inference
+from genaisys.models.base import Density, Likelihood, MostProbable, Queries, inference
 from genaisys.models.densities import Levels
+from genaisys.models.lossless import CodesInTurn
 from genaisys.models.spaces import Integers
 
 
-class FactorisedCategorical(GenerativeModel, Density, Queries, MostProbable):
+class FactorisedCategorical(CodesInTurn, Density, Queries, MostProbable):
     """``p(x) = prod_d p_d(x_d)``, each p_d any distribution on the integers of the space (book eq. 2.6-2.7, 2.41).
 
     With two levels it is the factorised Bernoulli distribution (eq. 2.4-2.5).
@@ -48,6 +50,10 @@ class FactorisedCategorical(GenerativeModel, Density, Queries, MostProbable):
     def most_probable(self, x: Tensor, observed: Tensor) -> Tensor:
         with inference(self):
             return torch.where(observed, self.space.validated(x), Levels(self.logits, self.space.low).mode)
+
+    def conditionals(self, n: int) -> Generator[Tensor, Tensor, None]:
+        for log_probs in self.logits.log_softmax(-1).flatten(end_dim=-2):  # [V]
+            yield log_probs.expand(n, -1)
 
     def _sample(self, n: int, *, condition: Any) -> Tensor:
         return Levels(self.logits, self.space.low).sample((n,))

@@ -53,7 +53,8 @@ class Coder(ABC):
         # Rounded: then two computers almost surely agree, although the last bits of their sums may differ.
         shares = (log_probs.double().cpu().reshape(-1, values).exp() * _STEPS).round() + 1
         flat = None if symbols is None else symbols.cpu().flatten().numpy().astype(np.int32)
-        coded = self._code(flat, constriction.stream.model.Categorical(perfect=False), shares.numpy())
+        rows = shares.contiguous().numpy()  # constriction takes the rows of another layout for others
+        coded = self._code(flat, constriction.stream.model.Categorical(perfect=False), rows)
         return torch.from_numpy(coded.astype(np.int64)).view(log_probs.shape[:-1])
 
     def integers(self, log_probs: Tensor, low: int, integers: Tensor | None) -> Tensor:
@@ -120,6 +121,10 @@ class _Reader(Coder):
         assert symbols is None
         return np.asarray(self._decoder.decode(family, parameters))
 
+    def at_end(self) -> bool:
+        """Whether nothing is left to read."""
+        return bool(self._decoder.maybe_exhausted())
+
 
 class Coded(GenerativeModel, Lossless):
     """A model that compresses, by a method that writes and reads."""
@@ -167,7 +172,7 @@ class Coded(GenerativeModel, Lossless):
         except AssertionError as error:  # of constriction, where no symbol belongs to what it reads
             raise damaged from error
         x = torch.cat([torch.empty((0, *self.space.shape), dtype=torch.int64), *batches])
-        if intact != _digest(fingerprint, _content(x))[:4]:
+        if intact != _digest(fingerprint, _content(x))[:4] or not coder.at_end():
             raise damaged
         return x
 

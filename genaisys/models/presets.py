@@ -17,24 +17,51 @@ from typing import Any
 
 from genaisys.errors import GenaisysError
 from genaisys.hub.checkpoints import CheckpointBroken, CheckpointFolder, write_checkpoint
+from genaisys.models.autoregressive.convolutional import arm_convolutions
+from genaisys.models.autoregressive.finite_memory import arm_memory
+from genaisys.models.autoregressive.pixelcnn import pixelcnn
+from genaisys.models.autoregressive.recurrent import arm_rnn
+from genaisys.models.autoregressive.transformer import arm_transformer
 from genaisys.models.base import GenerativeModel
+from genaisys.models.circuits.einet import einet
+from genaisys.models.circuits.trees import chow_liu_tree, hidden_tree
 from genaisys.models.factorised import factorised
 from genaisys.models.flows.glow import Glow
 from genaisys.models.flows.idf import idf
 from genaisys.models.flows.realnvp import RealNVP
 from genaisys.models.flows.residual_flow import DenseFlow, ResidualFlow
 from genaisys.models.flows.splines import SplineFlow
+from genaisys.models.latent import presets as latent
+from genaisys.models.latent.ppca import probabilistic_pca
+from genaisys.models.mixtures import categorical_mixture, gaussian_mixture
 from genaisys.models.spaces import Integers, Reals
 
 # From a space and sizes, which are numbers, strings and yes or no, to a model with random weights.
 PRESETS: Mapping[str, Callable[..., GenerativeModel]] = {
     "factorised": factorised,
+    "mixture": categorical_mixture,
+    "mixture-gaussian": gaussian_mixture,
+    "chow-liu": chow_liu_tree,
+    "hidden-tree": hidden_tree,
+    "einet": einet,
+    "arm-memory": arm_memory,
+    "arm-rnn": arm_rnn,
+    "arm-convolutions": arm_convolutions,
+    "pixelcnn": pixelcnn,
+    "arm-transformer": arm_transformer,
     "realnvp": RealNVP,
     "glow": Glow,
     "spline-flow": SplineFlow,
     "residual-flow": ResidualFlow,
     "dense-flow": DenseFlow,
     "idf": idf,
+    "ppca": probabilistic_pca,
+    "vae": latent.vae,
+    "hyperspherical-vae": latent.hyperspherical_vae,
+    "bottom-up-vae": latent.bottom_up_vae,
+    "top-down-vae": latent.top_down_vae,
+    "residual-vae": latent.residual_vae,
+    "diffusion": latent.diffusion,
 }
 _SPACES: Mapping[str, type[Integers] | type[Reals]] = {"integers": Integers, "reals": Reals}
 

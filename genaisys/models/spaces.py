@@ -93,6 +93,10 @@ class Reals:
             raise OutOfSpace("expected finite numbers, got NaN or infinity")
         return reals
 
+    def scaled(self, x: Tensor) -> Tensor:
+        """As they are: real numbers have no range of their own."""
+        return x
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from genaisys.errors import GenaisysError
 from genaisys.models.transformer import TransformerLM
+from genaisys.molecules.wishes import Wishes
 
 SHIPPED = Path(__file__).with_name("weights")
 
@@ -21,12 +22,22 @@ def load_generator(name: str) -> TransformerLM:
         GeneratorMissing: there is none; the message says how to get it.
         GenaisysError: see :meth:`TransformerLM.from_pretrained`.
     """
-    shipped = SHIPPED / name
-    if (shipped / "config.json").is_file():
-        return TransformerLM.from_pretrained(shipped)
+    if folder := shipped(name):
+        return TransformerLM.from_pretrained(folder)
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
         return TransformerLM.from_pretrained(folder)
     raise GeneratorMissing(
         f"there is no model {name}: train one with `genaisys train smiles-gpt`, and give its folder as --model"
     )
+
+
+def generator_for(wishes: Wishes) -> str:
+    """The shipped model that is best at them: one that can be told, where anything is wished."""
+    return "smiles-gpt-conditional" if wishes else "smiles-gpt"
+
+
+def shipped(name: str) -> Path | None:
+    """The folder of the shipped model ``name``, if there is one."""
+    folder = SHIPPED / name
+    return folder if (folder / "config.json").is_file() else None

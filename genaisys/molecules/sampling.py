@@ -1,12 +1,13 @@
-"""New molecules from a language model of SMILES, by rejection: drawn until enough are as they are wanted.
+"""New molecules from a language model of SMILES, drawn until enough are as they are wanted.
 
-What was thrown away is told: the share of valid ones is always that of all that were drawn.
+A model with conditions is told what is wanted; what it writes is still looked at, and thrown away where it is not. How
+much that was is told: the share of valid ones is always that of all that were drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from rdkit import Chem
@@ -15,9 +16,11 @@ from genaisys.errors import GenaisysError
 from genaisys.models.transformer import TransformerLM
 from genaisys.models.transformer.lockstep import sample_many
 from genaisys.molecules.parsing import parsed
+from genaisys.molecules.prompts import prompts_for
 from genaisys.molecules.wishes import Wishes, WishImpossible
 
-_PART = 1024  # molecules drawn before it is looked whether there are enough
+_FIRST_PART, _LARGEST_PART = 256, 16_384  # molecules drawn before it is looked whether there are enough
+_LOOK_UP = 64  # molecules that were not kept in a row, after which a looker-on is told
 _PATIENCE = 20_000  # molecules drawn of which none was wanted, after which the wishes are given up
 
 
@@ -58,7 +61,7 @@ class MoleculeSampling:
         temperature: 1 is as the model has learned; below, likelier molecules, and fewer new ones.
         top_p: draw from the likeliest tokens that together have this probability.
         unique: each molecule once.
-        wishes: what else they must be like.
+        wishes: what else they must be like, or should.
         seed: the same one gives the same molecules.
     """
 
@@ -78,14 +81,18 @@ class MoleculeSampling:
 def raw_smiles(model: TransformerLM, n: int, sampling: MoleculeSampling) -> Iterator[str]:
     """``n`` strings as the model writes them, valid or not: what the metrics of MOSES are about.
 
+    A model with conditions has been told the wishes; nothing is rejected here.
+
     Raises:
         CannotSample: the model has no tokenizer.
+        WishImpossible: see :func:`prompts_for`.
     """
     if model.tokenizer is None:
         raise CannotSample("the model has no tokenizer: it cannot write molecules")
     generator = torch.Generator().manual_seed(sampling.seed)
     settings = {"temperature": sampling.temperature, "top_p": sampling.top_p}
-    for tokens in sample_many(model, [model.config.start], n, generator=generator, **settings):
+    prompts = prompts_for(model, model.tokenizer, sampling.wishes, n, generator)
+    for tokens in sample_many(model, prompts, n, generator=generator, **settings):
         yield model.tokenizer.decode(tokens)
 
 
@@ -95,13 +102,31 @@ def sample_molecules(
     """``n`` valid molecules as they are wanted.
 
     Raises:
-        WishImpossible: of very many that were drawn, none was.
+        WishImpossible: see :func:`prompts_for`; or of very many that were drawn, none was.
         CannotSample: the model has no tokenizer.
     """
-    samples, seen, counts, at_last = [], set[str](), Counts(), 0
+    samples = Samples([], Counts())
+    for samples in stream_molecules(model, n, sampling):
+        on_kept(samples.counts.kept)
+    return samples
+
+
+def stream_molecules(model: TransformerLM, n: int, sampling: MoleculeSampling) -> Iterator[Samples]:
+    """As :func:`sample_molecules`, for who looks on and may stop: all that was found so far, again and again.
+
+    Yields:
+        the same object each time, after each molecule that was kept, and after many that were not.
+
+    Raises:
+        WishImpossible, CannotSample: as above; what was yielded before stands.
+    """
+    smiles_kept, seen, counts, at_last = list[str](), set[str](), Counts(), 0
+    samples = Samples(smiles_kept, counts)
     for smiles in _endless(model, sampling):
         if counts.kept == n:
             break
+        if (counts.drawn - at_last) % _LOOK_UP == _LOOK_UP - 1:
+            yield samples
         if counts.drawn - at_last == _PATIENCE:
             raise WishImpossible(_given_up(counts, at_last))
         counts.drawn += 1
@@ -117,17 +142,17 @@ def sample_molecules(
         if not sampling.wishes.fulfilled(mol):
             counts.unwanted += 1
             continue
-        samples.append(canonical)
+        smiles_kept.append(canonical)
         counts.kept, at_last = counts.kept + 1, counts.drawn
-        on_kept(counts.kept)
-    return Samples(samples, counts)
+        yield samples
 
 
 def _endless(model: TransformerLM, sampling: MoleculeSampling) -> Iterator[str]:
-    seeds = torch.Generator().manual_seed(sampling.seed)
+    seeds, part = torch.Generator().manual_seed(sampling.seed), _FIRST_PART
     while True:
         seed = int(torch.randint(2**31, (), generator=seeds))
-        yield from raw_smiles(model, _PART, MoleculeSampling(sampling.temperature, sampling.top_p, seed=seed))
+        yield from raw_smiles(model, part, replace(sampling, seed=seed))
+        part = min(2 * part, _LARGEST_PART)
 
 
 def _given_up(counts: Counts, at_last: int) -> str:

@@ -1,4 +1,4 @@
-"""What a molecule must be like: properties within a range, and a substructure that it must hold."""
+"""What a molecule is to be like: near a value or within a range of a property, and with a substructure in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from genaisys.errors import GenaisysError
 from genaisys.molecules.parsing import parsed
 from genaisys.molecules.properties import PROPERTIES
 
-_RANGE = re.compile(r"\s*(-?\d+(?:\.\d+)?)?\s*(?:\.\.|:)\s*(-?\d+(?:\.\d+)?)?\s*")
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_RANGE = re.compile(rf"\s*({_NUMBER})?\s*(?:\.\.|:)\s*({_NUMBER})?\s*")
 _LONGEST = 500  # characters of a pattern
 
 
@@ -26,16 +27,33 @@ class Wishes:
     Attributes:
         ranges: the lowest and the highest value of a property, by its name in ``PROPERTIES``.
         substructure: a pattern that the molecule must hold; None: any.
+        values: what a property should be near; a model with conditions is told it, and no molecule is refused for it.
     """
 
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     substructure: Chem.Mol | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether anything is wished."""
+        return bool(self.ranges or self.values) or self.substructure is not None
 
     def fulfilled(self, mol: Chem.Mol) -> bool:
-        """Whether a molecule is as it is wished."""
+        """Whether a molecule is within the ranges and has the substructure."""
         if self.substructure is not None and not mol.HasSubstructMatch(self.substructure):
             return False
         return all(low <= PROPERTIES[name](mol) <= high for name, (low, high) in self.ranges.items())
+
+
+def read_wishes(properties: Mapping[str, str], substructure: str | None) -> Wishes:
+    """Wishes as people write them: ``2.5`` is a value, ``2..3`` a range; a substructure is SMILES or SMARTS.
+
+    Raises:
+        WishImpossible: one of them is none of these.
+    """
+    values = {name: float(text) for name, text in properties.items() if re.fullmatch(_NUMBER, text.strip())}
+    ranges = {name: read_range(text, name) for name, text in properties.items() if name not in values}
+    return Wishes(ranges, None if substructure is None else read_substructure(substructure), values)
 
 
 def read_range(text: str, name: str) -> tuple[float, float]:
@@ -46,7 +64,7 @@ def read_range(text: str, name: str) -> tuple[float, float]:
     """
     found = _RANGE.fullmatch(text)
     if found is None or found.groups() == (None, None):
-        raise WishImpossible(f"{name} is {text!r}: write a range such as 2..3, 2.. or ..3")
+        raise WishImpossible(f"{name} is {text!r}: write a number, or a range such as 2..3, 2.. or ..3")
     low, high = (
         default if value is None else float(value) for value, default in zip(found.groups(), (-1e9, 1e9), strict=True)
     )
@@ -66,4 +84,11 @@ def read_substructure(text: str) -> Chem.Mol:
         pattern = Chem.MolFromSmarts(text)
     if pattern is None or not pattern.GetNumAtoms():
         raise WishImpossible(f"the substructure {text[:60]!r} is neither SMILES nor SMARTS")
-    return pattern
+    return pattern_of(pattern)
+
+
+def pattern_of(mol: Chem.Mol) -> Chem.Mol:
+    """A molecule as a pattern, in which ``*`` stands for any atom."""
+    settings = Chem.AdjustQueryParameters.NoAdjustments()
+    settings.makeDummiesQueries = True
+    return Chem.AdjustQueryProperties(mol, settings)

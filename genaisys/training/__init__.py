@@ -1,6 +1,7 @@
 """Training: one loop for every model, recipes, and the data sets that they name."""
 
 from genaisys.training.data import Examples, TensorExamples, TokenSequences
+from genaisys.training.em import fit_by_em
 from genaisys.training.evaluation import evaluate
 from genaisys.training.fit import fit
 from genaisys.training.loop import TrainingResult, train
@@ -17,5 +18,6 @@ __all__ = [
     "TrainingSettings",
     "evaluate",
     "fit",
+    "fit_by_em",
     "train",
 ]

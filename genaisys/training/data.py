@@ -87,6 +87,11 @@ def documents_as_sequences(documents: Iterable[Sequence[int]], eos: int, length:
     return [[*document[:length], eos][:length] for document in documents]
 
 
+def whole_documents(documents: Iterable[Sequence[int]], eos: int, length: int) -> list[list[int]]:
+    """As above, but those that would be longer than ``length`` are left out: half a molecule is none."""
+    return [[*document, eos] for document in documents if len(document) < length]
+
+
 def documents_in_rows(documents: Iterable[Sequence[int]], eos: int, length: int) -> list[list[int]]:
     """Long documents one behind the other, each with EOS, cut into rows of ``length`` tokens; the last may be shorter.
 

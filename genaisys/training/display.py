@@ -12,8 +12,12 @@ from genaisys.training.metrics import Record
 
 
 @contextmanager
-def live_progress(steps: int, console: Console) -> Iterator[Callable[[Record], None]]:
-    """A bar over ``steps``, with the last losses; what it gives takes the records of a training. Silent in a pipe."""
+def live_progress(steps: int | None, console: Console) -> Iterator[Callable[[Record], None]]:
+    """A bar over ``steps``, with the last losses; what it gives takes the records of a training. Silent in a pipe.
+
+    Args:
+        steps: None where their number is not known.
+    """
     columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=steps)
@@ -21,6 +25,9 @@ def live_progress(steps: int, console: Console) -> Iterator[Callable[[Record], N
 
         def show(record: Record) -> None:
             nonlocal loss, held_out
+            if "preparing" in record:
+                progress.update(task, description=record["preparing"])
+                return
             if "held_out" in record:
                 held_out = f", held out {record['held_out']['loss']:.3f}"
             else:

@@ -11,20 +11,16 @@ import torch
 
 from genaisys.models.transformer import PRESETS, TransformerConfig, TransformerLM
 from genaisys.tokenizers import Tokenizer, character_tokenizer, smiles_tokenizer, train_bpe
-from genaisys.training.curves import draw_curves
-from genaisys.training.data import TokenSequences, documents_as_sequences, documents_in_rows
+from genaisys.training.data import TokenSequences
 from genaisys.training.fields import RecipeWrong, chosen, filled, require_known, typed
-from genaisys.training.loop import train
-from genaisys.training.metrics import Record, read_metrics
-from genaisys.training.model_card import write_model_card
+from genaisys.training.metrics import Record
+from genaisys.training.pretraining import Pretraining, pretrain
 from genaisys.training.processes import training_processes
-from genaisys.training.report import measure, write_samples
 from genaisys.training.settings import TrainingSettings
-from genaisys.training.texts import TextData, training_and_held_out
+from genaisys.training.texts import TextData, sequences_of, training_and_held_out
 
 _PARTS = ("data", "tokenizer", "model", "training")
 _COMPUTED = ("vocabulary_size", "bos", "pad", "mask", "ends", "impossible")  # they come from the tokenizer
-_AT_ONCE = 1 << 14  # texts that are encoded together: the tokenizer takes kilobytes for each
 _OF_CHECKPOINTS = ("rotary_scaling",)  # it stretches what was trained before
 
 
@@ -136,39 +132,18 @@ class LanguageModelTraining:
         """Train, and write model, model card, curves and samples into ``output``; see :meth:`Recipe.run`."""
         processes = training_processes()
         with processes.local_main_process_first():  # which fetches what the others then find
-            learned, held_out = training_and_held_out(self.data, self.folder)
-        tokenizer = self.tokenizer.made_from(learned, self.sizes["context_length"])
+            texts = training_and_held_out(self.data, self.folder)
+        tokenizer = self.tokenizer.made_from(texts.learned, self.sizes["context_length"])
         torch.manual_seed(self.settings.seed)
         model = TransformerLM(self.config(tokenizer.vocabulary_size, tokenizer), tokenizer)
-        training, validation = self._sequences(learned, tokenizer), self._sequences(held_out, tokenizer)
-        described = {"recipe": self.recipe, "data": training.fingerprint, "held_out_data": validation.fingerprint}
-        result = train(model, training, validation, self.settings, output, described=described, on_record=on_record)
-        report = {
-            "output": str(output),
-            "steps": result.step,
-            "best_step": result.best_step,
-            "weights": sum(weight.numel() for weight in model.parameters()),
-            "training_texts": len(learned),
-            "held_out_texts": len(held_out),
-            **measure(model, validation, tokenizer),
-        }
-        if processes.is_main_process:
-            model.save_pretrained(output)
-            records = read_metrics(output / "metrics.jsonl")
-            draw_curves(
-                records, output / "curves.png", loss_is="NLL, nats a token", accuracy_is="top-1 accuracy of next tokens"
-            )
-            write_samples(model, tokenizer, report, output / "samples.md", seed=self.settings.seed)
-            write_model_card(name, self.recipe, self.data.described(), report, output / "README.md")
-        processes.wait_for_everyone()
-        return report
+        training, validation = (self._sequences(part, tokenizer) for part in (texts.learned, texts.held_out))
+        molecules = len(texts.learned) + len(texts.held_out) if self.data.of_molecules else 0
+        counts = texts.counts(left_out=max(molecules - len(training) - len(validation), 0))
+        described = self.data.described()
+        prepared = Pretraining(model, tokenizer, training, validation, None, described, counts, self.recipe)
+        return pretrain(name, prepared, self.settings, output, on_record)
 
     def _sequences(self, texts: list[str], tokenizer: Tokenizer) -> TokenSequences:
-        eos, pad = tokenizer.eos, tokenizer.pad
-        assert eos is not None  # all tokenizers that we make have one
-        assert pad is not None
-        into = documents_in_rows if self.data.packed else documents_as_sequences
+        assert tokenizer.pad is not None  # all tokenizers that we make have one
         length = self.sizes["context_length"] - 1  # BOS takes one place
-        parts = (texts[start : start + _AT_ONCE] for start in range(0, len(texts), _AT_ONCE))
-        documents = (tokens for part in parts for tokens in tokenizer.encode_batch(part))
-        return TokenSequences(into(documents, eos, length), pad)
+        return TokenSequences(sequences_of(texts, self.data, tokenizer, length), tokenizer.pad)

@@ -14,14 +14,21 @@ from genaisys.version import __version__
 
 
 def write_model_card(
-    name: str, recipe: Mapping[str, Any], data: tuple[str, str], report: Mapping[str, Any], file: Path
+    name: str,
+    start: str | None,
+    recipe: Mapping[str, Any],
+    data: tuple[str, str],
+    report: Mapping[str, Any],
+    file: Path,
 ) -> None:
     """Write what the model is, what it has learned from, how well, and how to make it again.
 
     Args:
+        start: the model whose weights it began with, if any.
         data: what the data are, and their licence.
     """
     what, licence = data
+    began = "from the beginning" if start is None else f"from the weights of `{start}` on"
     file.write_text(
         f"""---
 library_name: transformers
@@ -31,7 +38,7 @@ tags: [genaisys]
 
 # {name}
 
-A language model with {report["weights"]:,} weights, trained from the beginning with genaisys {__version__}.
+A language model with {report["weights"]:,} weights, trained {began} with genaisys {__version__}.
 
 - **Data:** {what}; {report["training_texts"]:,} texts to learn from, {report["held_out_texts"]:,} held out.
 - **Licence of the data:** {licence}.
@@ -52,6 +59,7 @@ def write_fine_tuned_card(
     name: str,
     library: str,
     recipe: Mapping[str, Any],
+    data: str,
     counts: Mapping[str, int],
     loss_is: str,
     report: Mapping[str, Any],
@@ -61,13 +69,13 @@ def write_fine_tuned_card(
 
     Args:
         library: what opens it: ``transformers``, ``peft`` or ``genaisys``.
+        data: what the data are.
         counts: of the examples, by their names.
         loss_is: what the held-out loss is, and its unit.
     """
     base = recipe["model"]
     licence = f", whose licence is {PARTS[base].licence}" if base in PARTS else ""
     examples = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in counts.items())
-    files = ", ".join(f"`{Path(file).name}`" for file in recipe["data"]["files"])
     file.write_text(
         f"""---
 library_name: {library}
@@ -79,7 +87,7 @@ tags: [genaisys]
 Fine-tuned from `{base}`{licence}, with genaisys {__version__}: {report["trained_weights"]:,} of \
 {report["weights"]:,} weights ({report["trained_share"]:.2%}) were trained.
 
-- **Data:** {files}: {examples}.
+- **Data:** {data}: {examples}.
 - **Command:** `genaisys finetune {name}.yaml`, where that file holds the recipe below.
 - **Steps:** {report["steps"]:,}; these are the weights of step {report["best_step"]:,}.
 

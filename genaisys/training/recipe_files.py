@@ -16,9 +16,11 @@ Command = Literal["train", "finetune"]
 SHIPPED = Path(__file__).with_name("recipes")
 COMMANDS: Mapping[str, Command] = {  # which of them follows recipes of a kind
     "language model": "train",
+    "conditional molecules": "train",
     "conversations": "finetune",
     "preferences": "finetune",
     "labels": "finetune",
+    "texts": "finetune",
 }
 
 _LARGEST = 1 << 20  # bytes

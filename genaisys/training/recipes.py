@@ -16,11 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genaisys.training.conditional_molecules import ConditionalTraining
 from genaisys.training.language_models import LanguageModelTraining
 from genaisys.training.metrics import Record
 from genaisys.training.recipe_files import find_recipe, read_recipe
 
-KINDS: Mapping[str, type[LanguageModelTraining]] = {"language model": LanguageModelTraining}
+KINDS: Mapping[str, type[LanguageModelTraining | ConditionalTraining]] = {
+    "language model": LanguageModelTraining,
+    "conditional molecules": ConditionalTraining,
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Recipe:
     """
 
     name: str
-    training: LanguageModelTraining
+    training: LanguageModelTraining | ConditionalTraining
 
     @property
     def steps(self) -> int:

@@ -47,7 +47,8 @@ def write_samples(
         samples = model.sample(_SAMPLES, generator=generator, temperature=temperature)
         lines += [f"## Temperature {temperature}", "", "| | sample |", "| --- | --- |"]
         for number, row in enumerate(samples.tolist(), start=1):
-            text = " ".join(tokenizer.decode(row).split())
+            row = [token for token in row if token not in (tokenizer.eos, tokenizer.pad)]
+            text = " ".join(tokenizer.decode(row, skip_special_tokens=False).split())
             lines.append(f"| {number} | {_in_a_cell(text)} |")
         lines.append("")
     file.write_text("\n".join(lines), "utf-8")

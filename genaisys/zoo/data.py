@@ -89,8 +89,12 @@ def _idx(file: Path) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy())
 
 
-def _array(file: Path) -> Parts:
-    """[N, *shape] of integers or floats: a tenth each for validation and test, drawn with seed 0."""
+def load_array(file: Path) -> Tensor:
+    """An array of integers or floats in a ``.npy`` file, one example a row. -> [N, *shape], int64 or float32
+
+    Raises:
+        DataMissing: there is none.
+    """
     try:
         if file.stat().st_size > _LARGEST:
             raise DataMissing(f"{file} is larger than {_LARGEST >> 20} MiB: give a part of it")
@@ -99,11 +103,26 @@ def _array(file: Path) -> Parts:
         raise DataMissing(f"{file} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise DataMissing(f"{file} is no array of numbers: save it with numpy.save ({error})") from error
-    if array.ndim < 2 or len(array) < 10 or array.dtype.kind not in "buif":
-        raise DataMissing(f"{file} holds {array.dtype} of shape {array.shape}: expected at least 10 rows of numbers")
+    if not isinstance(array, np.ndarray) or array.ndim < 2 or array.dtype.kind not in "buif":
+        raise DataMissing(f"{file} holds no rows of numbers: save an array [N, *shape] with numpy.save")
     x = torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
     if not torch.isfinite(x).all():
         raise DataMissing(f"{file} holds NaN or infinity: leave these rows out")
+    return x
+
+
+def save_array(file: Path, x: Tensor) -> None:
+    """Write integers as the smallest type that holds them. [N, *shape]"""
+    low, high = (int(x.min()), int(x.max())) if x.numel() else (0, 0)
+    with file.open("wb") as opened:
+        np.save(opened, x.numpy().astype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high))))
+
+
+def _array(file: Path) -> Parts:
+    """[N, *shape]: a tenth each for validation and test, drawn with seed 0."""
+    x = load_array(file)
+    if len(x) < 10:
+        raise DataMissing(f"{file} holds {len(x)} rows: expected at least 10")
     shape = tuple(x.shape[1:])
     space = Reals(shape) if x.is_floating_point() else Integers(shape, int(x.min()), int(x.max()))
     x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))]

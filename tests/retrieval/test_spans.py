@@ -9,7 +9,7 @@ from passages import hit
 from genaisys.messages import ChatMessage
 from genaisys.retrieval.questions import Question
 from genaisys.retrieval.quotations import Quotation, choose_quotations, rank_sentences
-from genaisys.retrieval.spans import LONGEST, SCORED, candidate_spans, short_answer
+from genaisys.retrieval.spans import LONGEST, SCORED, Span, candidate_spans, most_expected_overlap, short_answer
 
 
 def quotations(question: str, *texts: str) -> list[Quotation]:
@@ -76,6 +76,24 @@ def test_the_model_reads_the_best_quotation_and_few_candidates() -> None:
     short_answer(Question(question), quoted, model)
     assert len(model.asked) <= SCORED
     assert model.prompt[-1].text == f"{quoted[0].text}\n\nQuestion: {question}"
+
+
+def test_what_likely_candidates_share_beats_the_likeliest() -> None:
+    text = "She sank on 10 August 1628 near Stockholm."
+    quotation = quotations("When did she sink?", text)[0]
+    spans = [
+        Span(quotation, quotation.start + text.index(part), quotation.start + text.index(part) + len(part))
+        for part in ("Stockholm", "1628", "August 1628", "10 August 1628")
+    ]
+    assert most_expected_overlap(spans, [9.0, 0.0, 0.0, 0.0]).text == "Stockholm"
+    assert most_expected_overlap(spans, [0.5, 0.0, 0.0, 0.0]).text == "August 1628"
+    assert most_expected_overlap(spans, [0.0, 0.0, 0.0, 9.0]).text == "10 August 1628"
+
+
+def test_spans_of_two_documents_have_nothing_in_common() -> None:
+    first, second = quotations("When did she sink?", "She sank in August 1628.", "It was in 1628 that she sank.")[:2]
+    spans = [Span(each, 100, 104) for each in (first, second)]
+    assert most_expected_overlap(spans, [0.0, 1.0]) is spans[1]
 
 
 def test_no_answer_where_nothing_is_new() -> None:

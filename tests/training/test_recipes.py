@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from genaisys.cli import app
 from genaisys.models.transformer import TransformerLM
-from genaisys.training.fields import RecipeWrong
+from genaisys.molecules.parsing import canonical
+from genaisys.training.fields import RecipeWrong, filled
 from genaisys.training.finetuning.recipes import KINDS as FINE_TUNING_KINDS
 from genaisys.training.finetuning.recipes import open_fine_tuning
 from genaisys.training.loop import RunDiffers
@@ -106,7 +107,7 @@ def test_long_files_are_packed_and_their_ends_held_out(tmp_path: Path) -> None:
     }
     report = open_recipe(written(tmp_path, recipe)).run(tmp_path / "out")
     text = "\n".join(LINES)
-    learned, ends = training_and_held_out(TextData(files=("lines.txt",), held_out=0.25), tmp_path)
+    learned, ends, _ = training_and_held_out(TextData(files=("lines.txt",), held_out=0.25), tmp_path)
     assert learned[0] + ends[0] == text
     assert report["held_out_characters"] == len(ends[0]) == round(len(text) / 4)
 
@@ -114,9 +115,9 @@ def test_long_files_are_packed_and_their_ends_held_out(tmp_path: Path) -> None:
 def test_what_is_held_out_is_learned_nowhere(tmp_path: Path) -> None:
     (tmp_path / "twice.txt").write_text("\n".join(["", *LINES, *LINES]))
     data = TextData(files=("twice.txt",), document="line", held_out=0.3)
-    learned, held = training_and_held_out(data, tmp_path)
+    learned, held, rejects = training_and_held_out(data, tmp_path)
     assert sorted(learned + held) == sorted(LINES)
-    assert (learned, held) == training_and_held_out(data, tmp_path)
+    assert (learned, held, rejects) == training_and_held_out(data, tmp_path)
     assert (
         held
         != training_and_held_out(TextData(files=("twice.txt",), document="line", held_out=0.3, seed=1), tmp_path)[1]
@@ -134,6 +135,7 @@ def test_what_is_held_out_is_learned_nowhere(tmp_path: Path) -> None:
         ("data.files", ["absent.txt"], "absent.txt cannot be read: No such file"),
         ("data.files", "lines.txt", "data.files must be a list, and is 'lines.txt'"),
         ("data.held_out", 1.0, "data.held_out is 1.0"),
+        ("data.randomised", 2, "data.randomised is a number of spellings of molecules"),
         ("tokenizer.kind", "letters", "tokenizer.kind is 'letters': it may be character, bpe"),
         ("tokenizer.vocabulary_size", 9, "nothing is called tokenizer.vocabulary_size"),
         ("model.preset", "lama", "model.preset is 'lama': did you mean llama?"),
@@ -226,11 +228,29 @@ def test_a_folder_of_texts_is_learned_from(tmp_path: Path) -> None:
     (texts / "a.txt").write_text("\n".join(LINES[:15]))
     (texts / "deep" / "b.md").write_text("\n".join(LINES[15:]))
     (texts / "picture.png").write_bytes(b"\x89")
-    learned, held = training_and_held_out(TextData(files=("texts",), document="line"), tmp_path)
+    learned, held, _ = training_and_held_out(TextData(files=("texts",), document="line"), tmp_path)
     assert sorted(learned + held) == sorted(LINES)
     (tmp_path / "empty").mkdir()
     with pytest.raises(RecipeWrong, match=r"empty holds no \.txt or \.md files"):
         training_and_held_out(TextData(files=("empty",)), tmp_path)
+
+
+def test_a_table_of_molecules_is_learned_from(tmp_path: Path) -> None:
+    """Each once, in its canonical form; what is none is counted, and what is too long is left out, not cut."""
+    chains = ["C" * n + "O" for n in range(1, 41)]
+    rows = [f"{number},{smiles}" for number, smiles in enumerate(["OC", *chains, "C(C", "C1CC", "C2CC"])]
+    (tmp_path / "some.csv").write_text("\n".join(["name,smiles", *rows]))
+    data = {"files": ["some.csv"], "document": "molecule", "held_out": 0.25, "randomised": 3}
+    recipe = changed("data", data) | {"tokenizer": {"kind": "smiles"}}
+    learned, held, rejects = training_and_held_out(filled(TextData, data, "data"), tmp_path)
+    assert rejects == {"a ring that is not closed": 2, "a branch that is not closed": 1}
+    assert sorted({*map(canonical, learned)} | {*held}) == sorted(chains)
+    assert (len(learned), len(held)) == (30 * 4, 10)
+    assert not {*map(canonical, learned)} & {*held}
+    report = open_recipe(written(tmp_path, recipe)).run(tmp_path / "out")
+    assert report["rejected: a ring that is not closed"] == 2
+    assert report["too_long"] == sum(len(smiles) > 30 for smiles in (*learned, *held))
+    assert report["held_out_characters"] == sum(len(smiles) for smiles in held if len(smiles) <= 30)
 
 
 def test_files_of_somebody_else_are_never_overwritten(tmp_path: Path) -> None:

@@ -10,31 +10,44 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 from torch import Tensor, nn
 
+from genaisys.models.spaces import Tokens
 from genaisys.models.transformer import TransformerLM
 from genaisys.tokenizers import Tokenizer
 
 
 def add_tokens(model: TransformerLM, tokens: Sequence[str]) -> list[int]:
-    """Let ``model`` and its tokenizer know ``tokens``; gives the numbers of those that are new.
+    """Let ``model`` and its tokenizer know ``tokens``; gives their numbers, also of those that it has known before.
 
-    They are ordinary text, found wherever it is encoded. Each begins as the mean of all tokens.
+    They are ordinary text, found wherever it is encoded. Each that is new begins as the mean of all tokens.
     """
+    return _add(model, [AddedToken(token, normalized=False) for token in dict.fromkeys(tokens)])
+
+
+def add_special_tokens(model: TransformerLM, tokens: Sequence[str]) -> list[int]:
+    """:func:`add_tokens` for control tokens, which are never read in data."""
+    return _add(model, [AddedToken(token, normalized=False, special=True) for token in dict.fromkeys(tokens)])
+
+
+def _add(model: TransformerLM, tokens: Sequence[AddedToken]) -> list[int]:
     old = model.tokenizer
     assert old is not None
     backend = Backend.from_str(old.backend.to_str())
-    new = [token for token in dict.fromkeys(tokens) if backend.token_to_id(token) is None]
-    backend.add_tokens([AddedToken(token, normalized=False) for token in new])
+    new = [token for token in tokens if backend.token_to_id(token.content) is None]
+    backend.add_tokens(new)
     model.tokenizer = Tokenizer(
         backend, old.special_tokens, chat_template=old.chat_template, context_length=old.context_length
     )
-    numbers = [number for token in new if (number := backend.token_to_id(token)) is not None]
     resize_vocabulary(model, max(model.config.vocabulary_size, model.tokenizer.vocabulary_size))
     with torch.no_grad():
         for matrix in {model.embedding.weight, model.head.weight}:
             known = torch.ones(len(matrix), dtype=torch.bool)
-            known[numbers] = False
-            matrix[numbers] = matrix[known].mean(dim=0)
-    return numbers
+            known[_numbers(backend, new)] = False
+            matrix[~known] = matrix[known].mean(dim=0)
+    return _numbers(backend, tokens).tolist()
+
+
+def _numbers(backend: Backend, tokens: Sequence[AddedToken]) -> Tensor:
+    return torch.tensor([backend.token_to_id(token.content) for token in tokens], dtype=torch.long)
 
 
 def resize_vocabulary(model: TransformerLM, size: int) -> None:
@@ -46,6 +59,7 @@ def resize_vocabulary(model: TransformerLM, size: int) -> None:
     tied = model.config.tied_embeddings
     model.head.weight, model.head.out_features = model.embedding.weight if tied else nn.Parameter(head), size
     model.config = replace(model.config, vocabulary_size=size)
+    model.space = Tokens(model.space.length, size)
 
 
 def train_rows(model: TransformerLM, numbers: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""Recipes that go on from a pretrained model: the kinds ``conversations``, ``preferences`` and ``labels``.
+"""Recipes that go on from a pretrained model: the kinds ``conversations``, ``preferences``, ``labels`` and ``texts``.
 
     kind: conversations
     model: smollm2-135m-instruct
@@ -13,7 +13,7 @@ and of the training ``metrics.jsonl``, ``curves.png`` and ``checkpoints/``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,13 @@ from genaisys.hub import PartMissing
 from genaisys.models.text_classifier import TextClassifier
 from genaisys.models.transformer import TransformerLM
 from genaisys.models.transformer.generation import NoTokenizer
+from genaisys.molecules.conditions import opening
+from genaisys.molecules.generators import shipped
+from genaisys.training.context import set_context
 from genaisys.training.fields import RecipeWrong, filled
 from genaisys.training.finetuning.adapter_files import require_adapter_format
 from genaisys.training.finetuning.added_tokens import add_tokens, train_rows
-from genaisys.training.finetuning.chat_tokens import ChatTokens, Fitted
+from genaisys.training.finetuning.chat_tokens import ChatTokens, Fitted, Tokenised
 from genaisys.training.finetuning.data import Data
 from genaisys.training.finetuning.examples import conversation, labelled, preference
 from genaisys.training.finetuning.labels import LabelledTexts, label_loss
@@ -38,19 +41,21 @@ from genaisys.training.finetuning.tuning import Prepared, tune
 from genaisys.training.metrics import Record
 from genaisys.training.recipe_files import find_recipe, read_recipe
 from genaisys.training.settings import TrainingSettings
+from genaisys.training.texts import TextData, sequences_of, training_and_held_out
+
+_NLL, _NEXT = "NLL, nats a token", "top-1 accuracy of tokens"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Recipe(ABC):
     """What the recipes of all kinds hold.
 
     Attributes:
-        model: a part, hub id, folder or GGUF file to go on from.
+        model: a part, a shipped model of molecules, a hub id, folder or GGUF file to go on from.
         lora: the adapter; None: all weights are trained.
     """
 
     model: str
-    data: Data
     training: TrainingSettings
     lora: Lora | None = field(default_factory=Lora)
 
@@ -58,12 +63,23 @@ class _Recipe(ABC):
     def prepared(self, folder: Path) -> Prepared:
         """Data, then the model, with its adapter; everything that can be wrong is found here."""
 
+    def _with_tokens(self, tokens: Sequence[str]) -> TransformerLM:
+        """The model, to which these are tokens whose rows are trained."""
+        model = _language_model(self.model)
+        if self.lora is not None:
+            require_adapter_format(model)
+        if tokens:
+            numbers = add_tokens(model, tokens)
+            if self.lora is not None:
+                train_rows(model, numbers)
+        return model
+
     def _with_adapter(self, model: TransformerLM) -> None:
         if self.lora is not None:
             add_lora(model, self.lora)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConversationRecipe(_Recipe):
     """Learn to speak as the assistant does in conversations.
 
@@ -71,6 +87,7 @@ class ConversationRecipe(_Recipe):
         added_tokens: texts that become tokens of their own.
     """
 
+    data: Data
     added_tokens: tuple[str, ...] = ()
 
     def prepared(self, folder: Path) -> Prepared:
@@ -85,22 +102,14 @@ class ConversationRecipe(_Recipe):
         training, validation = tokenised(learned), tokenised(held_out)
         self._with_adapter(model)
         counts = {"conversations": len(learned), "held_out_conversations": len(held_out), **vars(fitted)}
-        return Prepared(
-            model, model, training, validation, learned_tokens, "NLL, nats a token", "top-1 accuracy of tokens", counts
-        )
+        return Prepared(model, model, training, validation, learned_tokens, _NLL, _NEXT, self.data.described(), counts)
 
     def _opened(self) -> tuple[TransformerLM, ChatTokens]:
-        model = _language_model(self.model)
-        if self.lora is not None:
-            require_adapter_format(model)
-        if self.added_tokens:
-            added = add_tokens(model, self.added_tokens)
-            if self.lora is not None and added:
-                train_rows(model, added)
+        model = self._with_tokens(self.added_tokens)
         return model, _chat_tokens(model)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PreferenceRecipe(_Recipe):
     """Learn to prefer the better of two answers, by DPO.
 
@@ -108,6 +117,7 @@ class PreferenceRecipe(_Recipe):
         beta: how strongly the model is kept near to where it began; a smaller one leaves it freer.
     """
 
+    data: Data
     beta: float = 0.1
 
     def __post_init__(self) -> None:
@@ -130,12 +140,15 @@ class PreferenceRecipe(_Recipe):
         self._with_adapter(model)
         counts = {"preferences": len(learned), "held_out_preferences": len(held_out), **vars(fitted)}
         loss, loss_is = preference_loss(self.beta), "DPO loss, nats a preference"
-        return Prepared(model, model, training, validation, loss, loss_is, "share of chosen answers preferred", counts)
+        accuracy_is, described = "share of chosen answers preferred", self.data.described()
+        return Prepared(model, model, training, validation, loss, loss_is, accuracy_is, described, counts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelRecipe(_Recipe):
     """Learn the classes of texts."""
+
+    data: Data
 
     def prepared(self, folder: Path) -> Prepared:
         learned, held_out = self.data.read(labelled, folder)
@@ -148,14 +161,55 @@ class LabelRecipe(_Recipe):
         training, validation = (LabelledTexts(classifier, examples, length) for examples in (learned, held_out))
         self._with_adapter(model)
         counts = {"classes": len(labels), "texts": len(learned), "held_out_texts": len(held_out)}
-        loss_is = "-log p(label), nats a text"
-        return Prepared(classifier, model, training, validation, label_loss, loss_is, "accuracy of labels", counts)
+        loss_is, accuracy_is, described = "-log p(label), nats a text", "accuracy of labels", self.data.described()
+        return Prepared(classifier, model, training, validation, label_loss, loss_is, accuracy_is, described, counts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextRecipe(_Recipe):
+    """Go on learning a language from plain texts, or from molecules.
+
+    Attributes:
+        context_length: of a model with rotary positions it may be longer than it was; None: as it was.
+        added_tokens: texts that become tokens of their own. Of those that are tokens the rows are trained as well.
+    """
+
+    data: TextData
+    context_length: int | None = None
+    added_tokens: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.data.described()  # is there such a data set?
+
+    def prepared(self, folder: Path) -> Prepared:
+        texts = training_and_held_out(self.data, folder)
+        model = self._with_tokens(self.added_tokens)
+        if self.context_length is not None:
+            set_context(model, self.context_length)
+        training, validation = (self._rows(model, part) for part in (texts.learned, texts.held_out))
+        self._with_adapter(model)
+        molecules = len(texts.learned) + len(texts.held_out) if self.data.of_molecules else 0
+        counts = texts.counts(left_out=max(molecules - len(training) - len(validation), 0))
+        what, licence = self.data.described()
+        data = f"{what} (licence: {licence})"
+        return Prepared(model, model, training, validation, learned_tokens, _NLL, _NEXT, data, counts)
+
+    def _rows(self, model: TransformerLM, texts: list[str]) -> Conversations:
+        """Each text behind BOS, which is read and not learned."""
+        assert model.tokenizer is not None
+        if model.tokenizer.eos is None:
+            raise NoTokenizer(f"{self.model} has no end token (EOS), so it cannot learn to stop")
+        begin = opening(model) if self.data.of_molecules else [model.config.start]
+        room = model.config.context_length - len(begin)
+        rows = sequences_of(texts, self.data, model.tokenizer, room)
+        return Conversations([Tokenised((*begin, *row), (False,) * len(begin) + (True,) * len(row)) for row in rows])
 
 
 KINDS: Mapping[str, type[_Recipe]] = {
     "conversations": ConversationRecipe,
     "preferences": PreferenceRecipe,
     "labels": LabelRecipe,
+    "texts": TextRecipe,
 }
 
 
@@ -206,7 +260,7 @@ def open_fine_tuning(name: str) -> FineTuning:
 
 def _language_model(name: str) -> TransformerLM:
     try:
-        model = TransformerLM.from_pretrained(name)
+        model = TransformerLM.from_pretrained(shipped(name) or name)
     except PartMissing as error:
         raise PartMissing(f"{error}; or if another recipe makes it, follow that one first, and from here") from error
     if model.tokenizer is None:

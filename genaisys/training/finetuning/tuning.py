@@ -36,7 +36,8 @@ class Prepared:
     Attributes:
         model: all of it, and ``backbone``, the language model in it.
         loss_is, accuracy_is: what the loss is, and its unit; and what the metric ``accuracy`` is.
-        counts: of the examples, for the report.
+        data: what the examples are.
+        counts: of them, for the report.
     """
 
     model: TransformerLM | TextClassifier
@@ -46,6 +47,7 @@ class Prepared:
     objective: Objective
     loss_is: str
     accuracy_is: str
+    data: str
     counts: Mapping[str, int]
 
 
@@ -98,7 +100,7 @@ def tune(
 
         def write_card(folder: Path, library: str) -> None:
             file = folder / "README.md"
-            write_fine_tuned_card(name, library, recipe, prepared.counts, prepared.loss_is, report, file)
+            write_fine_tuned_card(name, library, recipe, prepared.data, prepared.counts, prepared.loss_is, report, file)
 
         if lora_layers(backbone) and model is backbone:
             save_adapter(backbone, output / "adapter", base)

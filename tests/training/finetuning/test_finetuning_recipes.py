@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny_chat
 import torch
@@ -18,13 +19,17 @@ from genaisys.cli import app
 from genaisys.hub import PartMissing
 from genaisys.models.text_classifier import TextClassifier
 from genaisys.models.transformer import TransformerLM
+from genaisys.molecules.conditions import condition_tokens, opening
 from genaisys.training.fields import RecipeWrong
-from genaisys.training.finetuning.examples import ExamplesBroken, conversation, preference, read_examples
+from genaisys.training.finetuning.added_tokens import add_special_tokens
+from genaisys.training.finetuning.data import Data
+from genaisys.training.finetuning.examples import ExamplesBroken, conversation, labelled, preference, read_examples
 from genaisys.training.finetuning.recipes import open_fine_tuning
 from genaisys.training.loop import RunDiffers
 from genaisys.training.metrics import read_metrics
 from genaisys.training.recipe_files import SHIPPED
 from genaisys.training.settings import SettingsWrong
+from genaisys.training.texts import TextData, training_and_held_out
 
 CHATS = [messages(turns) for turns in (["hi", "ho"], ["a", "bcd", "e", "f"], ["what", "no"], ["x", "yz"], ["by", "so"])]
 PAIRS = [{"prompt": f"{n} ", "chosen": "short", "rejected": "rather longer"} for n in range(5)]
@@ -85,7 +90,7 @@ def test_all_weights(tmp_path: Path) -> None:
 
 
 def test_added_tokens(tmp_path: Path) -> None:
-    lines = [messages(["hi", "<json>1"])] * 5
+    lines = [messages([f"hi {n}", "<json>1"]) for n in range(5)]
     for lora in (None, {"rank": 2}):
         output = tmp_path / f"{lora}"
         file = recipe(tmp_path, "conversations", lines, added_tokens=["<json>"], lora=lora)
@@ -114,6 +119,50 @@ def test_labels(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "model" / "README.md").read_text().startswith("---\nlibrary_name: genaisys\n")
 
 
+def test_texts(tmp_path: Path) -> None:
+    """Lines, by an adapter and with rows of tokens that were there and that were not."""
+    lines = [f"line {n} ends;" for n in range(20)]
+    (tmp_path / "lines.txt").write_text("\n".join(lines))
+    data = {"files": ["lines.txt"], "document": "line", "held_out": 0.2}
+    file = recipe(tmp_path, "texts", [], data=data, added_tokens=["ends", ";"], context_length=80)
+    report = open_fine_tuning(file).run(tmp_path / "out")
+    assert (report["training_texts"], report["held_out_texts"]) == (16, 4)
+    assert report["held_out_loss"] < report["held_out_loss_before"]
+    trained, before = TransformerLM.from_pretrained(tmp_path / "out" / "model"), tiny_chat.model()
+    assert trained.config.context_length == 80
+    assert trained.tokenizer is not None
+    assert len(trained.tokenizer.encode("ends")) == 1
+    changed = (trained.embedding.weight[:-1] != before.embedding.weight).any(1).nonzero()[:, 0].tolist()
+    assert changed == trained.tokenizer.encode(";")
+    assert (
+        "`lines.txt` (licence: not stated): 16 training texts, 4 held out texts."
+        in (tmp_path / "out" / "model" / "README.md").read_text()
+    )
+
+
+def test_texts_are_learned_with_their_ends_and_not_with_what_they_begin_with(tmp_path: Path) -> None:
+    """The loss before is the model's own ``-log p`` a token, exact for molecules behind ``<molecule>`` too."""
+    smiles = ["CCO", "CCN", "c1ccccc1", "CC(=O)O", "C" * 70]
+    (tmp_path / "some.smi").write_text("\n".join([*smiles, "C(C"]))
+    model = tiny_chat.model()
+    add_special_tokens(model, condition_tokens({"weight": np.linspace(0, 200, 50)}))
+    model.save_pretrained(tmp_path / "told")
+    data = {"files": ["some.smi"], "document": "molecule", "held_out": 0.4}
+    file = recipe(tmp_path, "texts", [], data=data, model=str(tmp_path / "told"), lora=None)
+    report = open_fine_tuning(file).run(tmp_path / "out")
+    assert (report["too_long"], report["rejected: a branch that is not closed"]) == (1, 1)
+    held_out = training_and_held_out(TextData(files=("some.smi",), document="molecule", held_out=0.4), tmp_path)[1]
+    total = count = 0.0
+    assert model.tokenizer is not None
+    for text in held_out:
+        if len(text) < 62:
+            tokens = [*opening(model), *model.tokenizer.encode(text), model.tokenizer.eos]
+            log_p = logits(model, torch.tensor([tokens])).log_softmax(-1)[0]
+            total -= sum(log_p[at - 1, tokens[at]].item() for at in range(2, len(tokens)))
+            count += len(tokens) - 2
+    assert report["held_out_loss_before"] == pytest.approx(total / count, rel=1e-5)
+
+
 def test_a_training_goes_on_where_it_was(tmp_path: Path) -> None:
     """Four steps, or two and then two more from the checkpoint: the same adapter, bit for bit."""
     file = recipe(tmp_path, "conversations", CHATS)
@@ -137,6 +186,25 @@ def test_other_data_is_another_training(tmp_path: Path) -> None:
         open_fine_tuning(file).run(tmp_path / "out")
 
 
+def test_equal_examples_are_all_learned_or_all_held_out(tmp_path: Path) -> None:
+    """Whatever the order of their keys; and none gets lost."""
+    lines = [{"text": f"{n % 7}", "label": "even" if n % 2 else "odd"} for n in range(28)]
+    chats = [
+        messages(["hi", "ho"]),
+        {"messages": [dict(reversed(it.items())) for it in messages(["hi", "ho"])["messages"]]},
+    ]
+    write_lines(tmp_path / "texts.jsonl", lines)
+    write_lines(tmp_path / "chats.jsonl", [*chats, *CHATS])
+    for seed in range(10):
+        learned, held_out = Data(("texts.jsonl",), held_out=0.3, seed=seed).read(labelled, tmp_path)
+        assert len(learned) + len(held_out) == 28
+        assert len(set(held_out)) == 4
+        assert not set(learned) & set(held_out)
+        talks, kept = Data(("chats.jsonl",), held_out=0.4, seed=seed).read(conversation, tmp_path)
+        assert not [talk for talk in talks if talk in kept]
+        assert len(talks) + len(kept) == 7
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -144,11 +212,13 @@ def test_other_data_is_another_training(tmp_path: Path) -> None:
         ({"lorra": {}}, "nothing is called lorra: did you mean lora?"),
         ({"lora": {"rnak": 8}}, "nothing is called lora.rnak: did you mean rank?"),
         ({"lora": {"targets": ["qeury"]}}, "they may be query"),
-        ({"data": {"files": []}}, "data.files"),
+        ({"data": {"files": []}}, "data needs either files or name"),
         ({"data": {"files": ["a.jsonl"], "held_out": 1}}, "data.held_out"),
         ({"data": {"files": ["a.jsonl"], "max_length": 1}}, "data.max_length"),
         ({"kind": "preferences", "lora": None}, "preferences need lora"),
         ({"kind": "preferences", "beta": 0}, "beta is 0"),
+        ({"kind": "texts", "data": {"files": ["a.txt"], "name": "drugs"}}, "data needs either name"),
+        ({"kind": "texts", "data": {"name": "drug"}}, "did you mean drugs?"),
     ],
 )
 def test_recipes_that_cannot_be_followed(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
@@ -174,11 +244,11 @@ def test_broken_lines_stop_it_before_it_begins(tmp_path: Path) -> None:
 def test_data_that_is_too_little_or_too_long(tmp_path: Path) -> None:
     with pytest.raises(RecipeWrong, match="too few"):
         open_fine_tuning(recipe(tmp_path, "conversations", CHATS[:1])).run(tmp_path / "out")
-    data = {"files": ["data.jsonl"], "max_length": 5}
+    data = {"files": ["data.jsonl"], "held_out": 0.2, "max_length": 5}
     with pytest.raises(RecipeWrong, match=r"raise data\.max_length"):
-        open_fine_tuning(recipe(tmp_path, "conversations", CHATS * 2, data=data)).run(tmp_path / "out")
+        open_fine_tuning(recipe(tmp_path, "conversations", CHATS, data=data)).run(tmp_path / "out")
     with pytest.raises(RecipeWrong, match="nothing to learn"):
-        open_fine_tuning(recipe(tmp_path, "labels", TEXTS[:1] * 10)).run(tmp_path / "out")
+        open_fine_tuning(recipe(tmp_path, "labels", TEXTS[::2])).run(tmp_path / "out")
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Probabilistic circuits (book section 2.4)."""

@@ -1,0 +1,1 @@
+"""Latent-variable models: probabilistic PCA, VAEs, hierarchies of them, and diffusion (book chapter 5)."""

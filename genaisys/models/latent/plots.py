@@ -1,0 +1,93 @@
+"""Pictures of codes: where they lie, which are in use, and what each level adds. All are PNG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from genaisys.models.base import inference
+from genaisys.models.conditionals import Gaussians
+from genaisys.models.latent.diagnostics import kl_per_dimension, variances_of_means
+from genaisys.models.latent.flow_posterior import drawn
+from genaisys.models.latent.hierarchy import HierarchicalVAE
+from genaisys.models.latent.priors import StandardNormal
+from genaisys.models.latent.vae import VAE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_GRID = 200  # points along each side of the density's picture
+
+
+def draw_codes(model: VAE, x: Tensor, file: Path, classes: Tensor | None = None) -> None:
+    """Codes of data over the prior: holes are where the prior is and codes are not (book figures 5.8-5.13).
+
+    With two dimensions the prior is drawn as a density; with more, by as many samples, in the two most active ones.
+
+    Args:
+        x: [N, *shape]
+        classes: of the data, for colours. [N]
+    """
+    with inference(model):
+        p = model.prior(model.posterior)
+        codes = drawn(model.posterior_of(model.space.validated(x)), 1)[0][0]  # [N, L]
+        samples = p.sample((len(x),))
+        first, second = variances_of_means(model, x).topk(2).indices.sort().values.tolist()
+        figure = _figure(5.5, 5)
+        axes = figure.subplots()
+        if codes.shape[1] == 2:
+            low, high = torch.cat([codes, samples]).aminmax(dim=0)
+            sides = [torch.linspace(a - 0.5, b + 0.5, _GRID).to(codes) for a, b in zip(low, high, strict=True)]
+            density = p.log_prob(torch.cartesian_prod(*sides)).exp().view(_GRID, _GRID)
+            axes.contourf(*(side.cpu() for side in sides), density.T.cpu(), levels=12, cmap="Greys")
+        else:
+            axes.scatter(samples[:, first].cpu(), samples[:, second].cpu(), s=5, color="0.75", label="prior")
+    across, up = codes[:, [first, second]].T.cpu()
+    if classes is None:
+        axes.scatter(across, up, s=5, label="codes")
+    else:
+        drawing = axes.scatter(across, up, s=5, c=classes.cpu(), cmap="tab10", label="codes")
+        figure.colorbar(drawing, label="class")
+    axes.set(xlabel=f"dimension {first + 1}", ylabel=f"dimension {second + 1}")
+    axes.legend()
+    figure.savefig(file, format="png", dpi=120)
+
+
+def draw_units(model: VAE, x: Tensor, file: Path) -> None:
+    """How far each dimension of the codes is in use: the variance of its mean, and its KL where that is of its own."""
+    variances = variances_of_means(model, x).cpu()
+    by_itself = isinstance(model.posterior, Gaussians) and isinstance(model.prior, StandardNormal)
+    figure = _figure(10 if by_itself else 5, 3.5)
+    axes = figure.subplots(1, 2 if by_itself else 1, squeeze=False)[0]
+    places = range(1, len(variances) + 1)
+    axes[0].bar(places, variances.clamp_min(1e-6))
+    axes[0].axhline(0.01, color="C3", label="active above")
+    axes[0].set(xlabel="dimension", ylabel="variance of the mean", yscale="log")
+    axes[0].legend()
+    if by_itself:
+        axes[1].bar(places, kl_per_dimension(model, x).cpu())
+        axes[1].set(xlabel="dimension", ylabel="KL (nats)")
+    figure.savefig(file, format="png", dpi=120)
+
+
+def draw_levels(model: HierarchicalVAE, x: Tensor, file: Path) -> None:
+    """The KL of each level: one near zero has collapsed."""
+    with inference(model):
+        kl = model.passed(model.space.validated(x)).kl.mean(0).cpu()  # [T]
+    figure = _figure(4, 3.5)
+    axes = figure.subplots()
+    axes.bar(range(1, len(kl) + 1), kl)
+    axes.set(xlabel="level, from the data up", ylabel="KL (nats)", xticks=range(1, len(kl) + 1))
+    figure.savefig(file, format="png", dpi=120)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no window, and no state of pyplot's
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure

@@ -1,0 +1,94 @@
+"""The table: every model and seed once, and the means of what was measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_zoo import tiny_data, tiny_entry
+
+from genaisys.errors import GenaisysError
+from genaisys.training.loop import TrainingInterrupted
+from genaisys.training.metrics import Record
+from genaisys.zoo import runs
+from genaisys.zoo.runs import results_in
+from genaisys.zoo.table import as_markdown, table, train_all
+
+
+@pytest.fixture(autouse=True)
+def quick_sheet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "draw_sheet", lambda *arguments: None)
+
+
+class Watched:
+    """Counts what is trained."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[Any, ...]] = []
+        self.records: list[Record] = []
+
+    def __call__(self, *run: Any) -> Any:
+        self.runs.append(run)
+        return self.records.append
+
+
+def test_all_are_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [tiny_entry("one", monkeypatch), tiny_entry("two", monkeypatch)]
+    first, second = Watched(), Watched()
+    assert train_all(names, tiny_data(), [0, 1], tmp_path, first) == {}
+    assert first.runs == [("one", 0, 0, 4), ("two", 0, 1, 4), ("one", 1, 2, 4), ("two", 1, 3, 4)]
+    assert train_all(names, tiny_data(), [0, 1], tmp_path, second) == {}
+    assert first.records
+    assert not second.records
+    rows = json.loads((tmp_path / "table.json").read_text())
+    assert [(row["name"], row["seeds"]) for row in rows] == [("one", 2), ("two", 2)]
+    assert rows == table(results_in(tmp_path))
+    assert (tmp_path / "table.md").read_text() == as_markdown(rows)
+
+
+def fails(*arguments: Any) -> None:
+    raise GenaisysError("the loss is not finite")
+
+
+def test_one_that_fails_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [tiny_entry("bad", monkeypatch, fails), tiny_entry("good", monkeypatch)]
+    failed = train_all(names, tiny_data(), [3], tmp_path, Watched())
+    assert list(failed) == ["bad, seed 3"]
+    assert "not finite" in str(failed["bad, seed 3"])
+    assert [row["name"] for row in json.loads((tmp_path / "table.json").read_text())] == ["good"]
+
+
+def interrupted(*arguments: Any) -> None:
+    raise TrainingInterrupted("stopped after step 3")
+
+
+def test_an_interruption_stops_them_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [tiny_entry("first", monkeypatch, interrupted), tiny_entry("second", monkeypatch)]
+    watched = Watched()
+    with pytest.raises(TrainingInterrupted):
+        train_all(names, tiny_data(), [0], tmp_path, watched)
+    assert len(watched.runs) == 1
+
+
+def test_rows_are_means_over_seeds() -> None:
+    measures = {"bits_per_dim": 2.0, "fd": 1.0, "mmd2": 0.001, "precision": 0.5, "recall": 0.5,
+                "sample_seconds": 0.001, "seconds": 60.0, "parameters": 1000}  # fmt: skip
+    results = [
+        {"name": "factorised", "seed": seed, "likelihood": "exact", "test_nats": nats, **measures}
+        for seed, nats in enumerate((99.0, 100.0, 101.0))
+    ]
+    (row,) = table(results)
+    assert (row["test_nats"], row["test_nats_deviation"], row["seeds"]) == (100.0, 1.0, 3)
+    line = as_markdown([row]).splitlines()[2]
+    assert line == (
+        "| factorised | mixtures | exact | 100.00 ± 1.00 | 2.000 | 1.00 | 1.0 | 0.50 | 0.50 | 1.00 | 1.0 | 1,000 | 3 |"
+    )
+
+
+def test_a_model_without_likelihood_has_a_row() -> None:
+    result = {"name": "factorised", "seed": 0, "likelihood": None, "test_nats": None, "bits_per_dim": None, "fd": 1.0,
+              "mmd2": 0.0, "precision": 1.0, "recall": 1.0, "sample_seconds": 0.0, "seconds": 1.0,
+              "parameters": 1}  # fmt: skip
+    (row,) = table([result])
+    assert row["test_nats"] is None
+    assert as_markdown([row]).splitlines()[2].startswith("| factorised | mixtures | none |  |  | 1.00 |")

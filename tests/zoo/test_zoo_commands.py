@@ -1,0 +1,133 @@
+"""``genaisys zoo``: what it prints and writes, and how it fails."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_zoo import saved, tiny_data, tiny_entry
+from typer.testing import CliRunner
+
+from genaisys.cli import app
+from genaisys.zoo import runs
+from genaisys.zoo.catalogue import ZOO
+
+run = CliRunner().invoke
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs, "draw_sheet", lambda *arguments: None)
+
+
+def test_the_help_waits_for_no_torch() -> None:
+    code = "import sys, genaisys.cli; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_train_tells_what_was_measured(tmp_path: Path) -> None:
+    done = run(app, ["zoo", "train", "factorised", "--seed", "7", "--output", "mine", "--json"])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert {"name", "likelihood", "test_nats", "bits_per_dim", "fd", "mmd2", "precision", "recall", "seconds",
+            "parameters"} <= result.keys()  # fmt: skip
+    assert (result["name"], result["seed"], result["likelihood"]) == ("factorised", 7, "exact")
+    assert result["test_nats"] == pytest.approx(106.3, abs=0.1)  # as published for independent categoricals
+    done = run(app, ["zoo", "evaluate", "mine", "--json"])
+    assert done.exit_code == 0, done.output
+    again = json.loads(done.stdout)
+    assert again | {"sample_seconds": 0} == result | {"sample_seconds": 0}
+    assert "106.3" in run(app, ["zoo", "evaluate", "mine"]).stdout
+
+
+def test_list_asks_the_code_what_each_model_can_do_and_shows_what_was_measured() -> None:
+    assert run(app, ["zoo", "train", "factorised"]).exit_code == 0
+    done = run(app, ["zoo", "list", "--json"])
+    assert done.exit_code == 0, done.output
+    listed = {each["name"]: each for each in json.loads(done.stdout)}
+    assert list(listed) == list(ZOO)
+    assert listed["factorised"]["abilities"] == {
+        "likelihood": "exact", "lossless": True, "code": None, "bottleneck": False, "invertible": False,
+        "completes": "any part", "marginals": True, "most_probable": True,
+    }  # fmt: skip
+    assert listed["factorised"]["measured"]["test_nats"] == pytest.approx(106.3, abs=0.1)
+    assert listed["arm-transformer"]["abilities"]["completes"] == "an end"
+    people = run(app, ["zoo", "list"])
+    assert people.exit_code == 0, people.output
+    (line,) = [line for line in people.stdout.splitlines() if "factorised" in line]
+    assert "106.33" in line
+    assert "any part" in line
+
+
+def test_a_model_learns_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, file = tiny_entry("tiny", monkeypatch), saved(tiny_data().training, tmp_path / "mine.npy")
+    done = run(app, ["zoo", "train", name, "--data", file, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["data"] == "mine"
+    assert (tmp_path / "zoo" / "mine" / "tiny-0" / "config.json").is_file()
+    done = run(app, ["zoo", "evaluate", "zoo/mine/tiny-0", "--data", file, "--json"])
+    assert done.exit_code == 0, done.output
+
+
+def test_table_trains_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, file = tiny_entry("tiny", monkeypatch), saved(tiny_data().training, tmp_path / "mine.npy")
+    arguments = ["zoo", "table", name, "factorised", "--data", file, "--seeds", "2"]
+    done = run(app, [*arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)
+    assert [(row["name"], row["seeds"]) for row in rows] == [("factorised", 2), ("tiny", 2)]
+    results = {file: file.stat().st_mtime_ns for file in tmp_path.glob("zoo/mine/*/result.json")}
+    assert len(results) == 4
+    done = run(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "tiny" in done.stdout
+    assert {file: file.stat().st_mtime_ns for file in results} == results
+
+
+def test_what_is_compressed_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tiny_data()
+    name, file = tiny_entry("tiny", monkeypatch), saved(data.training, tmp_path / "mine.npy")
+    assert run(app, ["zoo", "train", name, "--data", file, "--output", "model"]).exit_code == 0
+    done = run(app, ["zoo", "compress", "model", file, "small", "--json"])
+    assert done.exit_code == 0, done.output
+    counts = json.loads(done.stdout)
+    assert counts["bytes"] == (tmp_path / "small").stat().st_size < data.training.numel() / 4
+    done = run(app, ["zoo", "decompress", "model", "small", "again.npy"])
+    assert done.exit_code == 0, done.output
+    again = np.load(tmp_path / "again.npy")
+    assert again.dtype == np.uint8
+    assert torch.equal(torch.from_numpy(again).long(), data.training)
+
+
+def test_failures_are_one_plain_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_entry("tiny", monkeypatch)
+    assert run(app, ["zoo", "train", "factorised", "--output", "mine"]).exit_code == 0
+    saved(torch.full((20, 1, 8, 8), 17), tmp_path / "seventeen.npy")
+    saved(torch.zeros(3, 2), tmp_path / "few.npy")
+    reals = saved(torch.randn(40, 4), tmp_path / "reals.npy")
+    assert run(app, ["zoo", "train", "tiny", "--data", reals, "--output", "of-reals"]).exit_code == 0
+    (tmp_path / "text.npy").write_text("hello")
+    for arguments, message in [
+        (["train", "no-such"], "choose from"),
+        (["train", "factorised", "--data", "no-such"], "there are no data 'no-such'"),
+        (["train", "factorised", "--data", "no-such.npy"], "cannot be read"),
+        (["train", "factorised", "--data", "text.npy"], "no array of numbers"),
+        (["train", "factorised", "--data", "few.npy"], "at least 10"),
+        (["train", "factorised", "--seed", "1", "--output", "mine"], "holds another run"),
+        (["evaluate", "no-such"], "there is no trained model no-such"),
+        (["evaluate", "mine", "--data", "seventeen.npy"], "expected integers from 0 to 16"),
+        (["table", "no-such"], "choose from"),
+        (["compress", "of-reals", "reals.npy", "out"], "does not compress"),
+        (["compress", "mine", "seventeen.npy", "out"], "expected integers from 0 to 16"),
+        (["compress", "mine", "no-such.npy", "out"], "cannot be read"),
+        (["decompress", "mine", "text.npy", "out"], "not compressed by this model"),
+        (["decompress", "mine", "no-such", "out"], "the system refuses"),
+    ]:
+        done = run(app, ["zoo", *arguments])
+        assert done.exit_code == 1, (arguments, done.output)
+        assert message in done.stderr, (arguments, done.stderr)
+        assert len(done.stderr.strip().splitlines()) == 1
