@@ -35,12 +35,12 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from genaisys.errors import GenaisysError
+from genaisys.models.memory import keep_freed_memory
 from genaisys.training.checkpoints import Checkpoint, Checkpoints
 from genaisys.training.data import Examples, OfUnequalLength, Order
 from genaisys.training.ema import EMA
 from genaisys.training.evaluation import Means, evaluate, modes_kept, require_enough
 from genaisys.training.interruption import TrainingInterrupted, interruption
-from genaisys.training.memory import keep_freed_memory
 from genaisys.training.metrics import MetricsLog, Record
 from genaisys.training.objectives import Objective, Sums, evaluation_of, objective_of
 from genaisys.training.optimizer import learning_rate, optimizer_of

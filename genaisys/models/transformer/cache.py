@@ -20,8 +20,8 @@ import torch
 
 from genaisys.errors import GenaisysError
 from genaisys.models.transformer.config import TransformerConfig
+from genaisys.models.transformer.kernel.simd import BLOCK
 from genaisys.models.transformer.packing import padded
-from genaisys.models.transformer.simd import BLOCK
 
 PAGE_SIZE = 128  # tokens
 

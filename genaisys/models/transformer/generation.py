@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from genaisys.errors import GenaisysError
+from genaisys.models.memory import give_back_freed_memory
 from genaisys.models.transformer.checkpoint import open_checkpoint
 from genaisys.models.transformer.config import TransformerConfig, llama
 from genaisys.models.transformer.engine import MEMORY_LIMIT, SLOTS, Engine, Generated
@@ -34,7 +35,9 @@ def load_engine(name: str | Path, *, slots: int = SLOTS, memory_limit: int = MEM
     """
     checkpoint = open_checkpoint(name)
     packed = PackedTransformer(checkpoint.config, checkpoint, quantise=True)
-    return Engine(packed, checkpoint.tokenizer(), slots=slots, memory_limit=memory_limit)
+    engine = Engine(packed, checkpoint.tokenizer(), slots=slots, memory_limit=memory_limit)
+    give_back_freed_memory()
+    return engine
 
 
 def compile_kernel() -> None:

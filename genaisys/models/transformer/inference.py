@@ -21,9 +21,10 @@ from torch import Tensor
 
 from genaisys.models.transformer.attention import written_out
 from genaisys.models.transformer.config import TransformerConfig
-from genaisys.models.transformer.kernel import Scratch, attend, begin, decode, finish, keep, project, read_out
+from genaisys.models.transformer.kernel.decoding import Scratch, decode
+from genaisys.models.transformer.kernel.reading import attend, begin, finish, keep, project, read_out
+from genaisys.models.transformer.kernel.simd import BLOCK, LINE
 from genaisys.models.transformer.packing import EVERYWHERE, pack, padded, scratch_for
-from genaisys.models.transformer.simd import BLOCK, LINE
 
 _MOST_WORKERS = 8  # more do not read memory any quicker
 _LOGIT_ROWS = 256  # whose logits are held at a time

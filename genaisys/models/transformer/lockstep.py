@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from genaisys.models.processor import compute_alone, fast_dtype
+from genaisys.models.transformer.kernel.tree_attention import attend_along_paths
 from genaisys.models.transformer.model import Block, TransformerLM
 from genaisys.models.transformer.rotary import angles
-from genaisys.models.transformer.tree_attention import attend_along_paths
 
 _AT_ONCE = 8192  # texts of one tree: a tree is one core's work
 _WIDEST = 1024  # branches that take a step together

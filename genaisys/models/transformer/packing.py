@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genaisys.models.transformer.config import TransformerConfig
-from genaisys.models.transformer.kernel import GELU, GELU_TANH, SILU, Linear, Network, Scratch, Shape
+from genaisys.models.transformer.kernel.decoding import Scratch
+from genaisys.models.transformer.kernel.network import GELU, GELU_TANH, SILU, Linear, Network, Shape
+from genaisys.models.transformer.kernel.simd import BLOCK, LINE, Rows
 from genaisys.models.transformer.rotary import frequencies
-from genaisys.models.transformer.simd import BLOCK, LINE, Rows
 
 _ACTIVATIONS = {"silu": SILU, "gelu_tanh": GELU_TANH, "gelu": GELU}
 EVERYWHERE = 2**62  # a window that ends nowhere

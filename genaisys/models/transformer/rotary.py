@@ -36,7 +36,7 @@ def angles(turning: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn ``x`` [..., T, head_width] by the angles of its places. -> the same shape"""
-    cos, sin = rotation
+    """Turn ``x`` [..., T, head_width] by the angles of its places. -> the same shape, and as exact as ``x``"""
+    cos, sin = (part.to(x.dtype) for part in rotation)
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)

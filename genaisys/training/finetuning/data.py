@@ -72,7 +72,9 @@ class Data:
         order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(self.seed)).tolist()
         cut = round(len(groups) * self.held_out)
         if cut == len(groups) or (self.held_out and not cut):
-            raise RecipeWrong(f"{len(groups)} different examples are too few to hold out {self.held_out:.0%} of them")
+            raise RecipeWrong(
+                f"there are too few different examples ({len(groups)}) to hold out {self.held_out:.0%} of them"
+            )
         learned, held_out = ([each for n in part for each in groups[n]] for part in (order[cut:], order[:cut]))
         return learned, held_out
 

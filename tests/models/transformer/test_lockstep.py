@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from genaisys.models.transformer import TransformerLM, gpt, llama, lockstep, teenygpt
+from genaisys.models.transformer.kernel.tree_attention import attend_along_paths
 from genaisys.models.transformer.lockstep import sample_many
-from genaisys.models.transformer.tree_attention import attend_along_paths
 
 PAD, BOS, EOS = 0, 1, 2
 SPECIAL = {"pad": PAD, "bos": BOS, "ends": (EOS,), "impossible": (PAD, BOS)}

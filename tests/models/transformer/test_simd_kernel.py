@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
@@ -16,20 +17,19 @@ from numba import njit
 from tiny_models import CONFIGS, make
 from torch import Tensor
 
-from genaisys.models.transformer import PRESETS, TransformerConfig, gpt, kernel, llama, simd, teenygpt
+from genaisys.models.transformer import PRESETS, TransformerConfig, gpt, llama, teenygpt
 from genaisys.models.transformer.inference import PackedTransformer
-from genaisys.models.transformer.simd import (
+from genaisys.models.transformer.kernel import simd
+from genaisys.models.transformer.kernel.exponentials import exp_and_sum, logistic, normal_distribution
+from genaisys.models.transformer.kernel.simd import (
     BLOCK,
     LINE,
     PRODUCTS,
     Rows,
-    exp_and_sum,
-    logistic,
     multiply_1,
     multiply_2,
     multiply_4,
     multiply_8,
-    normal_distribution,
     put_line,
 )
 
@@ -330,7 +330,21 @@ def test_no_number_in_one_row_stays_there() -> None:
         assert logits[1].isnan().all()
 
 
-def test_a_change_of_the_instructions_compiles_the_kernel_anew() -> None:
-    """What is kept of it on the disk goes by the content of kernel.py alone, which therefore names that of simd.py."""
-    sources = {name: Path(kernel.__file__).with_name(name).read_bytes() for name in ("simd.py", "kernel.py")}
-    assert hashlib.sha256(sources["simd.py"]).hexdigest()[:16].encode() in sources["kernel.py"]
+KERNEL = Path(simd.__file__).parent
+
+
+def imported(name: str) -> set[str]:
+    """The files of the kernel that one of them imports, directly or not."""
+    source = (KERNEL / f"{name}.py").read_text()
+    own = set(re.findall(r"^from genaisys\.models\.transformer\.kernel\.(\w+) import", source, re.MULTILINE))
+    return own.union(*map(imported, own))
+
+
+@pytest.mark.parametrize(
+    "name", [path.stem for path in KERNEL.glob("*.py") if re.search("^@compiled", path.read_text(), re.M)]
+)
+def test_a_change_of_what_is_compiled_in_compiles_a_file_anew(name: str) -> None:
+    """What is kept on the disk goes by the content of the file alone, which therefore names that of the others."""
+    contents = b"".join((KERNEL / f"{other}.py").read_bytes() for other in sorted(imported(name)))
+    digest = hashlib.sha256(contents).hexdigest()[:16]
+    assert f": {digest}\n" in (KERNEL / f"{name}.py").read_text(), f"write it into {name}.py: {digest}"

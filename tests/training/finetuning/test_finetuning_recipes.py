@@ -90,7 +90,7 @@ def test_all_weights(tmp_path: Path) -> None:
 
 
 def test_added_tokens(tmp_path: Path) -> None:
-    lines = [messages([f"hi {n}", "<json>1"]) for n in range(5)]
+    lines = [messages([word, "<json>1"]) for word in ("hi", "ho", "hm", "ha", "hu")]
     for lora in (None, {"rank": 2}):
         output = tmp_path / f"{lora}"
         file = recipe(tmp_path, "conversations", lines, added_tokens=["<json>"], lora=lora)
@@ -213,6 +213,8 @@ def test_equal_examples_are_all_learned_or_all_held_out(tmp_path: Path) -> None:
         ({"lora": {"rnak": 8}}, "nothing is called lora.rnak: did you mean rank?"),
         ({"lora": {"targets": ["qeury"]}}, "they may be query"),
         ({"data": {"files": []}}, "data needs either files or name"),
+        ({"data": {"files": ["a.jsonl"], "name": "bbc-topics"}}, "data needs either files or name"),
+        ({"data": {"name": "bbc-topic"}}, "did you mean bbc-topics?"),
         ({"data": {"files": ["a.jsonl"], "held_out": 1}}, "data.held_out"),
         ({"data": {"files": ["a.jsonl"], "max_length": 1}}, "data.max_length"),
         ({"kind": "preferences", "lora": None}, "preferences need lora"),

@@ -7,8 +7,12 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from genaisys.models.transformer.kernel import Floats, compiled_in_any_order
-from genaisys.models.transformer.simd import LANES, exp_and_sum
+from genaisys.models.transformer.kernel.exponentials import exp_and_sum
+from genaisys.models.transformer.kernel.network import Floats
+from genaisys.models.transformer.kernel.parts import compiled_in_any_order
+from genaisys.models.transformer.kernel.simd import LANES
+
+# What is compiled in from the files that are imported here, directly or not: 4a083be1370fb6c7
 
 Halves = npt.NDArray[np.uint16]  # bfloat16: the upper halves of float32
 
