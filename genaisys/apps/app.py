@@ -29,9 +29,7 @@ HEAD = (
     '<script src="/page/molecules.js" defer></script>'
 )
 
-_TOP = (
-    "<div class='top'><button data-menu aria-label='Menu'>☰</button><b>gen<i>ai</i>sys</b></div>"
-)
+_TOP = "<div class='top'><button data-menu aria-label='Menu'>☰</button><b>gen<i>ai</i>sys</b></div>"
 
 
 def launch(collection: str | None = None, port: int | None = None, open_browser: bool = True) -> None:

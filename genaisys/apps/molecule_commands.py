@@ -179,7 +179,9 @@ def similar(
     with _progress("reading", 0) as show:
         if library == "moses":
             if encoder != "morgan":
-                raise GenaisysError("MOSES is searched by morgan only: leave out --encoder, or name a file as --library")
+                raise GenaisysError(
+                    "MOSES is searched by morgan only: leave out --encoder, or name a file as --library"
+                )
             found = known_molecules(show).similar(smiles, k)
         else:
             with MoleculeLibraries.open(encoder) as libraries:

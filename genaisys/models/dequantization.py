@@ -5,7 +5,7 @@ A density p(y) on real numbers gives the integers x the probability of their cel
     log P(x) >= E_q [ log p(x + u) - log q(u | x) ]         (Theis et al. 2016; Ho et al. 2019, arXiv:1902.00275)
 
 Real numbers are given to the model in units that suit it, and the Jacobian of the units is counted here. The mean over
-several u inside the logarithm makes the bound tighter (:meth:`DensityOfIntegers.log_prob` in `models/flows`).
+several u inside the logarithm makes the bound tighter (:meth:`genaisys.models.flows.flow.Flow.log_prob`).
 """
 
 from __future__ import annotations

@@ -15,7 +15,9 @@ from rdkit.Chem.Draw import rdMolDraw2D
 
 _ELEMENTS = {6: "bonds", 7: "N", 8: "O", 9: "F", 15: "P", 16: "S", 17: "Cl", 35: "Br", 53: "I"}
 _CORE = 254  # a blue of its own
-_PATH = re.compile(r"<path (?:class='[^']*' )?d='([^']*)' (?:style='fill:([^;]*);.*?stroke:([^;]*);[^']*'|fill='([^']*)')")
+_PATH = re.compile(
+    r"<path (?:class='[^']*' )?d='([^']*)' (?:style='fill:([^;]*);.*?stroke:([^;]*);[^']*'|fill='([^']*)')"
+)
 _BOND_LENGTH, _LINE = 26.0, 1.6  # pixels
 
 

@@ -120,7 +120,7 @@ def stream_molecules(model: TransformerLM, n: int, sampling: MoleculeSampling) -
     Raises:
         WishImpossible, CannotSample: as above; what was yielded before stands.
     """
-    smiles_kept, seen, counts, at_last = [], set[str](), Counts(), 0
+    smiles_kept, seen, counts, at_last = list[str](), set[str](), Counts(), 0
     samples = Samples(smiles_kept, counts)
     for smiles in _endless(model, sampling):
         if counts.kept == n:

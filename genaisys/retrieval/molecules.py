@@ -1,9 +1,9 @@
 """Libraries of molecules in the retrieval index: a file is a document, and each of its molecules a passage.
 
 A file is read once, known again by the hash of its content, and then searched at once. FAISS finds by the cosine of
-the vectors; what it finds is ranked by what the encoder compares by (Tanimoto's similarity of Morgan fingerprints, which
-is no cosine). The encoder says how low the cosine of a molecule that should have been found may be, and the search
-widens until none can have been missed.
+the vectors; what it finds is ranked by what the encoder compares by (Tanimoto's similarity of Morgan fingerprints,
+which is no cosine). The encoder says how low the cosine of a molecule that should have been found may be, and the
+search widens until none can have been missed.
 """
 
 from __future__ import annotations

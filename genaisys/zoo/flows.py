@@ -8,6 +8,7 @@ from typing import Any
 from genaisys.zoo.entries import Entry, Trainer, by_gradient
 
 _SAMPLES = 500  # of the importance-weighted bound
+_FEW = 20  # where an exact log-det costs a pass for each dimension
 
 
 def _trained(**changes: Any) -> Trainer:
@@ -30,23 +31,25 @@ ENTRIES: Mapping[str, Entry] = {
         _trained(), {"width": 32, "dropout": 0.2}, samples=_SAMPLES,
     ),
     "spline-flow": Entry(
-        "flows", "1906.04032", "autoregressive rational-quadratic splines", "spline-flow", _trained(),
-        samples=_SAMPLES,
+        "flows", "1906.04032", "autoregressive rational-quadratic splines", "spline-flow",
+        _trained(steps=1200), {"dropout": 0.3}, samples=_SAMPLES,
     ),
     "residual-flow": Entry(
-        "flows", "4.1.7.1", "x + g(x), where g contracts", "residual-flow", _trained(steps=1000), samples=_SAMPLES
+        "flows", "4.1.7.1", "x + g(x), where g contracts", "residual-flow", _trained(steps=600), samples=_FEW
     ),
     "dense-flow": Entry(
-        "flows", "4.1.7.2", "the same with dense blocks", "dense-flow", _trained(steps=1000), samples=_SAMPLES
+        "flows", "4.1.7.2", "the same with dense blocks", "dense-flow", _trained(steps=600), samples=_FEW
     ),
     "idf": Entry(
-        "flows", "4.2.4", "integer couplings of two parts, independent codes", "idf", _trained()
+        "flows", "4.2.4", "integer couplings of two parts, independent codes", "idf",
+        _trained(steps=1000, learning_rate=5e-3), {"dropout": 0.0},
     ),
     "idf-quadripartite": Entry(
-        "flows", "4.2.4", "integer couplings of four parts, independent codes", "idf", _trained(), {"parts": 4}
+        "flows", "4.2.4", "integer couplings of four parts, independent codes", "idf",
+        _trained(steps=1000, learning_rate=5e-3), {"dropout": 0.0, "parts": 4},
     ),
     "idf-multiscale": Entry(
-        "flows", "4.2.3", "integer couplings, half of the variables factored out five times", "idf", _trained(),
-        {"levels": 5},
+        "flows", "4.2.3", "integer couplings, half of the variables factored out five times", "idf",
+        _trained(steps=1200), {"couplings": 4, "dropout": 0.3, "levels": 5},
     ),
 }  # fmt: skip

@@ -65,7 +65,8 @@ def proposal(number: int, likeness: float | None = None, is_known: bool | None =
 
 def test_an_order_is_what_was_wished() -> None:
     order = read_order(
-        {"count": 40, "temperature": 0.8, "start": " c1ccccc1 ", "ranges": {"QED": [0.5, None], "weight": [250, 300]}}, 7
+        {"count": 40, "temperature": 0.8, "start": " c1ccccc1 ", "ranges": {"QED": [0.5, None], "weight": [250, 300]}},
+        7,
     )
     assert order.n == 40
     assert (order.sampling.temperature, order.sampling.unique, order.sampling.seed) == (0.8, True, 7)
@@ -260,7 +261,9 @@ def test_proposals_are_filtered() -> None:
 def test_arranging_changes_numbers_and_grid(actions: MoleculeActions) -> None:
     bench = Bench()
     list(actions.generate(bench, event(count=4)))
-    summary, grid = actions.arrange(bench, event(sort="weight", order="up", only="rings", low="1", high="", new_only="on"))
+    summary, grid = actions.arrange(
+        bench, event(sort="weight", order="up", only="rings", low="1", high="", new_only="on")
+    )
     assert [p.smiles for p in bench.shown] == ["c1ccncc1"]
     assert "1 proposal<" in summary
     assert "3 hidden" in summary

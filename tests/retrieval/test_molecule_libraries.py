@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from molecules_at_hand import made_by_rule
 
 from genaisys.molecules.encoders import MoleculeEncoder, molecule_encoder

@@ -43,7 +43,7 @@ def start(folder: Path, preset: Any = llama) -> None:
 
 
 def written(folder: Path, molecules: list[str], /, **changes: Any) -> str:
-    (folder / "some.smi").write_text("\n".join([*molecules, "C((", "C1CC"]))
+    (folder / "some.smi").write_text("\n".join([*molecules, "C(C", "C1CC"]))
     content: dict[str, Any] = {
         "kind": "conditional molecules",
         "data": {"files": ["some.smi"], "document": "molecule", "held_out": 0.1},

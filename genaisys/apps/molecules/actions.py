@@ -48,7 +48,9 @@ class MoleculeActions:
         try:
             return f"<div class='start'>{depict(read_start(smiles), 276, 150)}</div>"
         except NotAMolecule as problem:
-            return f"<p class='error' role='alert'>{_marked(smiles, problem.position)}{shown(_what_is_wrong(problem))}</p>"
+            return (
+                f"<p class='error' role='alert'>{_marked(smiles, problem.position)}{shown(_what_is_wrong(problem))}</p>"
+            )
         except GenaisysError as problem:
             return f"<p class='error' role='alert'>{shown(_sentence(str(problem)))}</p>"
 
@@ -107,8 +109,8 @@ class MoleculeActions:
         except WishImpossible:
             found = f"Only {len(bench.proposals)} were found" if bench.proposals else "Nothing was found"
             bench.problem = (
-                f"{found}: the last 20,000 molecules that the generator wrote were not as you wish. Widen the ranges, or"
-                f" leave out a part of the start. {narrowest(order.sampling.wishes)}"
+                f"{found}: the last 20,000 molecules that the generator wrote were not as you wish. Widen the ranges,"
+                f" or leave out a part of the start. {narrowest(order.sampling.wishes)}"
             )
 
     def _compare(self, bench: Bench, run: int, may_fetch: bool = False) -> Iterator[Drawn]:
@@ -206,7 +208,8 @@ def _columns(proposals: list[Proposal]) -> dict[str, list[str]]:
 
 def _legend(proposal: Proposal) -> str:
     values = proposal.properties
-    return f"{proposal.number}: QED {values['QED']:.2f}, logP {values['logP']:.1f}, SA {values['SA']:.1f}, {values['weight']:.0f} g/mol"
+    looks = f"QED {values['QED']:.2f}, logP {values['logP']:.1f}, SA {values['SA']:.1f}"
+    return f"{proposal.number}: {looks}, {values['weight']:.0f} g/mol"
 
 
 def _marked(smiles: str, position: int | None) -> str:

@@ -130,9 +130,7 @@ class Bench:
 
         mol = parse(smiles)
         picture = depict(mol, *PICTURE, core=self.start)
-        self.proposals.append(
-            Proposal(len(self.proposals) + 1, smiles, properties(mol), picture, fingerprint(mol))
-        )
+        self.proposals.append(Proposal(len(self.proposals) + 1, smiles, properties(mol), picture, fingerprint(mol)))
 
     def compare(self, proposals: Sequence[Proposal], known: KnownMolecules) -> None:
         """Find the nearest known molecule of some."""

@@ -131,7 +131,8 @@ def _plot(name: str, values: Sequence[float]) -> str:
 
 def _card(proposal: Proposal) -> str:
     facts = "".join(
-        f"<span><i>{LABELS[name].name}</i><b>{LABELS[name].value(proposal.properties[name])}</b></span>" for name in MAIN
+        f"<span><i>{LABELS[name].name}</i><b>{LABELS[name].value(proposal.properties[name])}</b></span>"
+        for name in MAIN
     )
     return (
         f"<li><button class='card' data-do='open' data-number='{proposal.number}'"

@@ -25,8 +25,17 @@ def wishes_form() -> str:
         "<div class='label'>What they should be like<button class='quiet' data-reset>Reset</button></div>"
         + "".join(map(_wish, MAIN))
         + f"<details class='more'><summary>More</summary>{''.join(_wish(name) for name in LABELS if name not in MAIN)}"
-        + _slider("temperature", "Boldness", "temperature", 0.5, 1.5, 0.05, 1.0, 2,
-                  "Less: more like known molecules. More: stranger ones, and more failures.")  # fmt: skip
+        + _slider(
+            "temperature",
+            "Boldness",
+            "temperature",
+            0.5,
+            1.5,
+            0.05,
+            1.0,
+            2,
+            "Less: more like known molecules. More: stranger ones, and more failures.",
+        )
         + "</details>"
     )
 

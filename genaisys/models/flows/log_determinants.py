@@ -16,10 +16,19 @@ Map = Callable[[Tensor], Tensor]
 LogDeterminant = Callable[[Map, Tensor], tuple[Tensor, Tensor]]
 
 
+_ENTRIES = 1 << 24  # of Jacobians, at once
+
+
 def exact(g: Map, x: Tensor) -> tuple[Tensor, Tensor]:
     """By the whole Jacobian: as many backward passes as there are dimensions."""
+    at_once = max(1, _ENTRIES // max(1, x.shape[1:].numel()) ** 2)
+    values, log_dets = zip(*(_by_jacobian(g, part) for part in x.split(at_once)), strict=True)
+    return torch.cat(values), torch.cat(log_dets)
+
+
+def _by_jacobian(g: Map, x: Tensor) -> tuple[Tensor, Tensor]:
     value, transposed_product = _with_products(g, x)
-    basis = torch.eye(x[0].numel() if len(x) else 1, dtype=x.dtype, device=x.device)  # [D, D]
+    basis = torch.eye(x.shape[1:].numel(), dtype=x.dtype, device=x.device)  # [D, D]
     rows = [transposed_product(row.view(1, *x.shape[1:]).expand_as(x)).flatten(1) for row in basis]  # D of [B, D]
     return value, torch.linalg.slogdet(basis + torch.stack(rows, 1)).logabsdet
 

@@ -90,7 +90,7 @@ def test_all_weights(tmp_path: Path) -> None:
 
 
 def test_added_tokens(tmp_path: Path) -> None:
-    lines = [messages(["hi", "<json>1"])] * 5
+    lines = [messages([f"hi {n}", "<json>1"]) for n in range(5)]
     for lora in (None, {"rank": 2}):
         output = tmp_path / f"{lora}"
         file = recipe(tmp_path, "conversations", lines, added_tokens=["<json>"], lora=lora)
@@ -143,7 +143,7 @@ def test_texts(tmp_path: Path) -> None:
 def test_texts_are_learned_with_their_ends_and_not_with_what_they_begin_with(tmp_path: Path) -> None:
     """The loss before is the model's own ``-log p`` a token, exact for molecules behind ``<molecule>`` too."""
     smiles = ["CCO", "CCN", "c1ccccc1", "CC(=O)O", "C" * 70]
-    (tmp_path / "some.smi").write_text("\n".join([*smiles, "C(("]))
+    (tmp_path / "some.smi").write_text("\n".join([*smiles, "C(C"]))
     model = tiny_chat.model()
     add_special_tokens(model, condition_tokens({"weight": np.linspace(0, 200, 50)}))
     model.save_pretrained(tmp_path / "told")
@@ -212,7 +212,7 @@ def test_equal_examples_are_all_learned_or_all_held_out(tmp_path: Path) -> None:
         ({"lorra": {}}, "nothing is called lorra: did you mean lora?"),
         ({"lora": {"rnak": 8}}, "nothing is called lora.rnak: did you mean rank?"),
         ({"lora": {"targets": ["qeury"]}}, "they may be query"),
-        ({"data": {"files": []}}, "data.files"),
+        ({"data": {"files": []}}, "data needs either files or name"),
         ({"data": {"files": ["a.jsonl"], "held_out": 1}}, "data.held_out"),
         ({"data": {"files": ["a.jsonl"], "max_length": 1}}, "data.max_length"),
         ({"kind": "preferences", "lora": None}, "preferences need lora"),
