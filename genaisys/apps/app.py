@@ -17,11 +17,14 @@ from genaisys.apps.molecules.tab import molecules_tab
 from genaisys.apps.molecules.workshop import Workshop
 from genaisys.apps.serving import serve
 from genaisys.apps.workspace import Workspace
+from genaisys.apps.zoo.gallery import Gallery
+from genaisys.apps.zoo.tab import zoo_tab
 from genaisys.retrieval import collections
 from genaisys.retrieval.readers import MAX_FILE_BYTES
 
 HEAD = (
     '<link rel="stylesheet" href="/page/style.css"><link rel="stylesheet" href="/page/molecules.css">'
+    '<link rel="stylesheet" href="/page/zoo.css">'
     '<script src="/page/page.js" defer></script>'
     '<script src="/page/molecules.js" defer></script>'
 )
@@ -60,5 +63,6 @@ def build(documents: Actions, molecules: MoleculeActions) -> gr.Blocks:
         with gr.Tabs(elem_id="tabs"):
             documents_tab(documents, page)
             molecules_tab(molecules)
+            zoo_tab(Gallery())
     page.queue(api_open=False)
     return page

@@ -66,7 +66,7 @@ def test_it_opens_with_a_model_and_a_real_digit(actions: ZooActions, gallery: Ga
     models, facts, board, samples = actions.enter(visit)
     assert "aria-current='true'" in models
     assert "106.3 nats" in models
-    assert "Exact likelihood" in facts
+    assert "exact likelihood" in facts
     assert "1,088 parameters" in facts
     inks = [int(ink) for ink in re.findall(r"data-ink='(\d+)'", board)]
     assert inks == gallery.data.test[0].flatten().tolist()

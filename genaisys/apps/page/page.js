@@ -1,7 +1,7 @@
 // The menu of narrow windows, and the Escape key.
 document.addEventListener("click", (event) => {
   const open = document.body.classList.contains("menu-open");
-  const chosen = "[data-do=switch], [data-do=open], [data-do=generate], [role=tab]";
+  const chosen = "[data-do=switch], [data-do=open], [data-do=generate], [data-do=choose], [role=tab]";
   if (event.target.closest("[data-menu]")) document.body.classList.toggle("menu-open");
   else if (open && (!event.target.closest(".rail") || event.target.closest(chosen))) document.body.classList.remove("menu-open");
 });

@@ -11,7 +11,7 @@ from genaisys.apps.actions import plain
 from genaisys.apps.zoo import pictures
 from genaisys.apps.zoo.gallery import Exhibit, Gallery, log_prob
 
-SAMPLES, COMPLETIONS, STEPS = 32, 16, 12
+SAMPLES, COMPLETIONS, STEPS = 30, 20, 12
 
 
 @dataclass

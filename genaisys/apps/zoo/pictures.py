@@ -53,8 +53,8 @@ def render_facts(exhibit: Exhibit) -> str:
         f"trained in {_duration(result['seconds'])} of one core",
         f"Fréchet distance {result['fd']:.2f}, precision {result['precision']:.2f}, recall {result['recall']:.2f}",
     ]
-    items = "".join(f"<li>{shown(fact[0].upper() + fact[1:])}</li>" for fact in facts if fact)
-    return f"<p class='label'>{shown(exhibit.name)}</p><ul class='abilities'>{items}</ul>"
+    items = "".join(f"<li>{shown(fact)}</li>" for fact in facts if fact)
+    return f"<h2 class='model'>{shown(exhibit.name)}</h2><ul class='abilities'>{items}</ul>"
 
 
 def render_digits(x: Tensor, title: str, given: int = 0) -> str:

@@ -23,8 +23,8 @@ def zoo_tab(gallery: Gallery) -> None:
             with gr.Column(elem_id="cages", elem_classes="rail"):
                 drawn(BRAND, "zoo-brand")
                 models = drawn("", "zoo-models", "choose")
-                facts = drawn("", "zoo-facts")
             with gr.Column(elem_id="meadow", elem_classes="desk"):
+                facts = drawn("", "zoo-facts")
                 with gr.Row(elem_id="easel"):
                     board = drawn("", "zoo-board", "painted", "real", "complete", "between", script="paint")
                     with gr.Column(elem_id="judgement"):
