@@ -104,6 +104,8 @@ def test_a_start_is_drawn_while_it_is_pasted_and_grown(page: Page) -> None:
     expect(error.locator("mark")).to_have_text("(")
     start.fill("C" * 501)
     assert len(start.input_value()) == 500  # no more goes in
+    expect(error).to_contain_text("more than 200")
+    start.fill("C" * 40)
     expect(error).to_contain_text("at most 27")
     start.fill(INDOLE)
     expect(page.locator("#start-drawing svg.molecule")).to_be_visible()
