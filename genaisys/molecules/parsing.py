@@ -15,7 +15,7 @@ MOST_ATOMS = 200  # heavy ones
 _FOREIGN = re.compile(r"[^A-Za-z0-9@+\-\[\]()=#$:/\\.%*>~]")
 _SIGN = re.compile(
     r"(?P<bracket>\[[^\]]*\]?)|(?P<atom>Br|Cl|[BCNOPSFIbcnops*])|(?P<ring>%\d\d|\d)|(?P<open>\()|(?P<close>\))"
-    r"|(?P<bond>->|[-=#$:/\\~])|(?P<dot>\.)|(?P<other>.)"
+    r"|(?P<bond>->|\\{1,2}|[-=#$:/~])|(?P<dot>\.)|(?P<other>.)"
 )
 _COMPLETE = ("bracket", "atom", "ring", "close")
 _AFTER = {  # what a sign may follow; an atom may follow anything

@@ -67,6 +67,8 @@ def test_raw_samples_are_what_the_model_writes(writes_carbon: Path, tmp_path: Pa
         (["score", "no-such-file.smi"], "cannot be read"),
         (["draw", "CC(C"], "a branch that is not closed"),
         (["similar", "C1CC"], "a ring that is not closed"),
+        (["similar", "CC", "--encoder", "smiles-gpt"], "MOSES is searched by morgan only"),
+        (["similar", "CC", "--library", "no-such-file.smi", "--encoder", "ecfp"], "morgan or smiles-gpt"),
     ],
 )
 def test_failures_are_one_plain_line(arguments: list[str], message: str) -> None:
@@ -74,6 +76,17 @@ def test_failures_are_one_plain_line(arguments: list[str], message: str) -> None
     assert done.exit_code == 1
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_empty_samples_count_as_invalid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generator that stops at once has written something, though nothing: so says the file of its raw samples."""
+    monkeypatch.setattr("genaisys.molecules.profiles.structural_alerts", lambda: ("[#6]1-[#8]-[#6]-1",))
+    file, known = tmp_path / "raw.smi", tmp_path / "known.smi"
+    file.write_text("\nCCO\n\n#CC\nCCN\n")  # also one that looks like a comment
+    known.write_text("CCO\nCCN\n")
+    done = run(app, ["molecules", "score", str(file), "--reference", str(known), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["valid"] == 2 / 5
 
 
 def test_score_against_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,12 +102,21 @@ def test_score_against_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert result["unique@1000"] == pytest.approx(2 / 3)
 
 
-def test_similar_and_draw(tmp_path: Path) -> None:
+def test_similar_and_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENAISYS_HOME", str(tmp_path / "home"))
     known = tmp_path / "known.smi"
     known.write_text("CCN\nOCC\nc1ccccc1\n")
-    done = run(app, ["molecules", "similar", "CCO", "--library", str(known), "-k", "2", "--json"])
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)[0] == {"smiles": "OCC", "similarity": 1.0}
+    for encoder in ("morgan", "smiles-gpt"):
+        arguments = ["similar", "CCO", "--library", str(known), "-k", "2", "--encoder", encoder, "--json"]
+        done = run(app, ["molecules", *arguments])
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.stdout)
+        assert len(found) == 2
+        assert found[0] == {"smiles": "OCC", "similarity": pytest.approx(1.0, abs=1e-3)}
+    known.write_text("CCN\nC1CC\n")
+    done = run(app, ["molecules", "similar", "CCO", "--library", str(known)])
+    assert "CCN" in done.stdout
+    assert "1 left out: a ring that is not closed" in done.stderr
     picture = tmp_path / "picture.png"
     done = run(app, ["molecules", "draw", "CCO", str(known), "--out", str(picture)])
     assert done.exit_code == 0, done.output

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rdkit import Chem
 
 from genaisys.errors import GenaisysError
 from genaisys.molecules.files import MoleculesUnreadable, read_molecules, read_smiles
-from genaisys.molecules.parsing import LONGEST, MOST_ATOMS, NotAMolecule, canonical, parse, parsed
+from genaisys.molecules.parsing import LONGEST, MOST_ATOMS, NotAMolecule, _grammar, canonical, parse, parsed
 
 
 def test_equal_molecules_have_one_canonical_smiles() -> None:
@@ -29,7 +30,11 @@ def test_equal_molecules_have_one_canonical_smiles() -> None:
         ("CC(C)(C)(C)C", "an atom with too many bonds .C, atom 2."),
         ("c1cccc1", "a ring that is not aromatic"),
         ("CC é", "a character that SMILES does not have .' ' at position 3."),
-        ("hello", "is no molecule"),
+        ("hello", "a letter that is no atom .'h' at position 1."),
+        ("CC==C", "a sign that cannot stand where it does .'=' at position 4."),
+        ("CC()C", "a sign that cannot stand where it does"),
+        ("CC=", "an end that lacks an atom .at position 3."),
+        ("CC[Xx]C", "a bracket that holds no atom"),
     ],
 )
 def test_a_bad_string_is_named_with_its_reason_and_place(smiles: str, reason: str) -> None:
@@ -46,6 +51,32 @@ def test_any_string_is_a_molecule_or_a_plain_error(smiles: str) -> None:
     except GenaisysError:
         return
     assert 0 < mol.GetNumAtoms() <= MOST_ATOMS
+
+
+@pytest.mark.parametrize(
+    ("smiles", "position"),
+    [
+        ("CC(C", 3),
+        ("CC é", 3),
+        ("C1CC", 2),
+        ("ClC(C)(C)(C)C", 3),
+        ("CC[NH]C(C)(C)(C)C", 7),
+        ("CCc1cccc1", 3),
+        ("CCX", 3),
+        ("", None),
+        ("C" * 600, None),
+    ],
+)
+def test_the_position_is_that_of_the_fault(smiles: str, position: int | None) -> None:
+    with pytest.raises(NotAMolecule) as caught:
+        parse(smiles)
+    assert caught.value.position == position
+
+
+@given(st.text(alphabet="CNOcnoBrCl()[]=#12%+-@H./\\", max_size=12))
+def test_only_what_rdkit_cannot_read_has_a_fault_in_its_grammar(smiles: str) -> None:
+    if smiles and Chem.MolFromSmiles(smiles, sanitize=False) is not None:
+        assert _grammar(smiles)[2] is None
 
 
 def test_rejects_of_a_file_are_counted_by_reason(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from genaisys.models.transformer.lockstep import sample_many
 from genaisys.molecules.drawing import CannotWrite, draw_grid, write_molecules
 from genaisys.molecules.generators import GeneratorMissing, load_generator
 from genaisys.molecules.properties import PROPERTIES, properties, properties_of
-from genaisys.molecules.sampling import CannotSample, MoleculeSampling, raw_smiles, sample_molecules
+from genaisys.molecules.sampling import CannotSample, MoleculeSampling, raw_smiles, sample_molecules, stream_molecules
 from genaisys.molecules.wishes import Wishes, WishImpossible, read_range, read_substructure
 from genaisys.tokenizers import smiles_tokenizer
 
@@ -118,11 +118,29 @@ def test_only_valid_molecules_are_kept_and_the_true_rate_is_told(chemist: Words)
     assert list(raw_smiles(chemist, 3, MoleculeSampling())) == ["OCC", "c1ccccc1", "C(("]
 
 
+def test_who_looks_on_sees_each_molecule_and_hears_when_none_is_found(chemist: Words) -> None:
+    looks = [(list(samples.smiles), samples.counts.drawn) for samples in stream_molecules(chemist, 3, MoleculeSampling())]
+    assert looks == [(["CCO"], 1), (["CCO", "c1ccccc1"], 2), (["CCO", "c1ccccc1", "CCO"], 4)]
+    impossible = MoleculeSampling(wishes=Wishes({"weight": (900.0, 901.0)}))
+    stream = stream_molecules(chemist, 3, impossible)
+    drawn = [next(stream).counts.drawn for _ in range(10)]
+    assert 0 < drawn[0] < drawn[1] < drawn[9] < 1000
+    with pytest.raises(WishImpossible):
+        list(stream)
+
+
 def test_wishes_are_fulfilled(chemist: Words) -> None:
     wishes = Wishes({"rings": (1, 9)}, read_substructure("c"))
     samples = sample_molecules(chemist, 3, MoleculeSampling(wishes=wishes))
     assert samples.smiles == ["c1ccccc1"] * 3
     assert samples.counts.unwanted == 3
+
+
+def test_a_star_stands_for_any_atom() -> None:
+    pattern = read_substructure("*c1ccccc1")
+    assert Chem.MolFromSmiles("Cc1ccccc1").HasSubstructMatch(pattern)
+    assert Chem.MolFromSmiles("Oc1ccccc1").HasSubstructMatch(pattern)
+    assert not Chem.MolFromSmiles("c1ccccc1").HasSubstructMatch(pattern)
 
 
 def test_what_cannot_be_had_is_given_up_with_a_reason(chemist: Words) -> None:

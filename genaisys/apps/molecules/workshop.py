@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
+
+from genaisys.errors import GenaisysError
 
 if TYPE_CHECKING:  # RDKit and torch take seconds to load, and the page should open before that
     from genaisys.models.transformer import TransformerLM
@@ -34,7 +37,7 @@ class Workshop:
 
     def warm_up(self) -> None:
         """Begin to load the generator in the background."""
-        Thread(target=self.generator, name="load the generator of molecules", daemon=True).start()
+        Thread(target=self._load, name="load the generator of molecules", daemon=True).start()
 
     def generator(self) -> TransformerLM:
         """The model that writes molecules, loaded the first time.
@@ -85,6 +88,10 @@ class Workshop:
         self._closing.set()
         if self._preparation is not None:
             self._preparation.join()
+
+    def _load(self) -> None:
+        with suppress(GenaisysError):  # it is said to who orders molecules
+            self.generator()
 
     def _prepare(self) -> None:
         from genaisys.molecules.known import known_molecules
