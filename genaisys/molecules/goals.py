@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
-import numpy as np
-from rdkit import Chem
+import math
+
+from rdkit import Chem, DataStructs
+from rdkit.Chem import rdFingerprintGenerator
 from rdkit.Chem.QED import qed
 
 from genaisys.molecules.optimisation import Score
 from genaisys.molecules.parsing import parse
-from genaisys.molecules.profiles import fingerprint
-from genaisys.molecules.tanimoto import similarities
+
+CELECOXIB = "Cc1ccc(-c2cc(C(F)(F)F)nn2-c2ccc(S(N)(=O)=O)cc2)cc1"
+CAMPHOR, MENTHOL = "CC1(C)C2CCC1(C)C(=O)C2", "CC(C)C1CCC(C)CC1O"
+
+_morgan = rdFingerprintGenerator.GetMorganGenerator(radius=2)
 
 
 def goal_called(name: str) -> Score:
-    """``qed``, or Tanimoto's similarity to the molecule whose SMILES ``name`` is.
+    """A goal by its name, or similarity to the molecule whose SMILES ``name`` is.
+
+    ``qed``; and of GuacaMol (Brown et al. 2019, arXiv:1811.09621) ``celecoxib``, to be found again, and ``median``
+    (median molecules 1), to be similar to camphor and to menthol at once.
 
     Raises:
         NotAMolecule: it is neither.
     """
-    if name.lower() == "qed":
-        return lambda mols: [qed(mol) for mol in mols]
+    match name.lower():
+        case "qed":
+            return lambda mols: [qed(mol) for mol in mols]
+        case "celecoxib":
+            return similarity_to(parse(CELECOXIB))
+        case "median":
+            return similarity_to(parse(CAMPHOR), parse(MENTHOL))
     return similarity_to(parse(name))
 
 
-def similarity_to(target: Chem.Mol) -> Score:
-    """Tanimoto's similarity to ``target``, of Morgan fingerprints of radius 2."""
-    wanted = np.frombuffer(fingerprint(target), np.uint8)[None]
+def similarity_to(*targets: Chem.Mol) -> Score:
+    """The geometric mean of the similarities to ``targets``: Tanimoto's, of counts of ECFP4, as GuacaMol has it."""
+    wanted = [_morgan.GetSparseCountFingerprint(target) for target in targets]
 
     def score(mols: list[Chem.Mol]) -> list[float]:
-        packed = np.frombuffer(b"".join(map(fingerprint, mols)), np.uint8).reshape(len(mols), -1)
-        return similarities(wanted, packed)[0].tolist()
+        found = [_morgan.GetSparseCountFingerprint(mol) for mol in mols]
+        similarities = [DataStructs.BulkTanimotoSimilarity(each, wanted) for each in found]
+        return [math.prod(each) ** (1 / len(wanted)) for each in similarities]
 
     return score

@@ -22,7 +22,7 @@ _UNIQUE_OF = (1000, 10_000)
 def moses_metrics(generated: Sequence[str], on_step: OnStep = lambda what, done, total: None) -> dict[str, float]:
     """All metrics of generated SMILES against MOSES: its test sets, and its training set for novelty.
 
-    The first call computes the statistics of the test sets and keeps them.
+    The first call computes the fingerprints of the test sets and keeps them.
 
     Raises:
         TooFewMolecules: there are no two valid ones.
@@ -84,7 +84,7 @@ def novelty(smiles: Sequence[str], known: Collection[str]) -> float:
 
 def internal_diversity(fingerprints: Packed) -> tuple[float, float]:
     """One minus the mean similarity of two molecules, and with the root of the mean square (p = 1 and p = 2)."""
-    first, second = mean_powers(fingerprints, (1, 2))
+    first, second = mean_powers(fingerprints)
     return 1 - float(first.mean()), 1 - float(second.sqrt().mean())
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from genaisys.errors import GenaisysError
 from genaisys.models.transformer import TransformerLM
 from genaisys.models.transformer.lockstep import sample_many
+from genaisys.molecules.diversity import most_different
 from genaisys.molecules.parsing import parsed
 from genaisys.molecules.profiles import scaffold
 
@@ -73,6 +74,11 @@ class Found:
     def best(self, k: int) -> list[tuple[str, float]]:
         """The ``k`` with the highest scores, the highest first."""
         return sorted(self.scores.items(), key=lambda item: -item[1])[:k]
+
+    def diverse(self, k: int, least: float) -> list[tuple[str, float]]:
+        """The best, and those of a score of ``least`` or more that are the most different from it and each other."""
+        good = [smiles for smiles, value in self.best(len(self.scores)) if value >= least]
+        return [(smiles, self.scores[smiles]) for smiles in most_different(good, k)]
 
 
 def optimise(

@@ -1,4 +1,4 @@
-"""What a set of molecules is compared by; of MOSES' test sets it is computed once and kept."""
+"""What a set of molecules is compared by. Of MOSES' test sets it is shipped, but for the fingerprints."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,11 +16,14 @@ from genaisys.molecules.chemnet import Array, Gaussian, gaussian
 from genaisys.molecules.moses import moses, moses_folder
 from genaisys.molecules.parallel import for_each
 from genaisys.molecules.profiles import COMPARED, profile
+from genaisys.molecules.similarity import fingerprints
 from genaisys.molecules.tanimoto import Packed
 
+SHIPPED = Path(__file__).with_name("statistics")
 OnStep = Callable[[str, int, int], None]  # (what is being done, molecules done, of how many)
 
-_VERSION = 1  # of what is kept
+_VERSION = 1  # of the fingerprints that are kept
+_FINEST = 1e-6  # to which properties are kept
 
 
 class TooFewMolecules(GenaisysError):
@@ -63,34 +67,47 @@ def statistics(smiles: Sequence[str], what: str, on_step: OnStep) -> Statistics:
 
 
 def moses_statistics(split: Literal["test", "test_scaffolds"], on_step: OnStep) -> Statistics:
-    """Those of a test set of MOSES: some minutes' work, once."""
-    file = moses_folder() / f"{split}-statistics-{_VERSION}.npz"
-    if file.is_file():
-        return _read(np.load(file, allow_pickle=False))
-    computed = statistics(moses(split), f"MOSES' {split.replace('_', ' ')} (once)", on_step)
-    new = file.with_suffix(".new.npz")
-    np.savez(
-        new,
-        mean=computed.chemnet.mean,
-        covariance=computed.chemnet.covariance,
-        fingerprints=computed.fingerprints,
-        fragments=_as_bytes(computed.fragments),
-        scaffolds=_as_bytes(computed.scaffolds),
-        **computed.properties,  # type: ignore[arg-type]
-    )
-    new.replace(file)
-    return computed
+    """Those of a test set of MOSES. The fingerprints are computed the first time, in about a minute, and kept."""
+    file = moses_folder() / f"{split}-fingerprints-{_VERSION}.npy"
+    try:
+        packed = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        smiles = moses(split)
+        what = f"fingerprints of MOSES' {split.replace('_', ' ')} (once)"
+        packed = fingerprints(smiles, lambda done: on_step(what, done, len(smiles)))
+        new = file.with_suffix(".new.npy")
+        np.save(new, packed)
+        new.replace(file)
+    return load_statistics(SHIPPED / f"{split}.npz", packed)
 
 
-def _read(arrays: np.lib.npyio.NpzFile) -> Statistics:
-    return Statistics(
-        Gaussian(arrays["mean"], arrays["covariance"]),
-        arrays["fingerprints"],
-        Counter(json.loads(arrays["fragments"].tobytes())),
-        Counter(json.loads(arrays["scaffolds"].tobytes())),
-        {name: arrays[name] for name in COMPARED},
+def save_statistics(statistics: Statistics, file: Path) -> None:
+    """Write all but the fingerprints, small: numbers in float32, and properties in their order, to six places."""
+    gaps = {name: np.diff(np.rint(np.sort(x) / _FINEST), prepend=0) for name, x in statistics.properties.items()}
+    np.savez_compressed(
+        file,
+        mean=statistics.chemnet.mean.astype(np.float32),
+        covariance=statistics.chemnet.covariance[np.triu_indices(len(statistics.chemnet.mean))].astype(np.float32),
+        fragments=_as_bytes(statistics.fragments),
+        scaffolds=_as_bytes(statistics.scaffolds),
+        **{name: gap.astype(np.int64) for name, gap in gaps.items()},  # type: ignore[arg-type]
     )
+
+
+def load_statistics(file: Path, packed: Packed) -> Statistics:
+    """Read what :func:`save_statistics` has written; ``packed`` are the fingerprints."""
+    with np.load(file, allow_pickle=False) as arrays:
+        mean = arrays["mean"].astype(np.float64)
+        covariance = np.zeros((len(mean), len(mean)))
+        covariance[np.triu_indices(len(mean))] = arrays["covariance"]
+        return Statistics(
+            Gaussian(mean, covariance + np.triu(covariance, 1).T),
+            packed,
+            Counter(json.loads(arrays["fragments"].tobytes())),
+            Counter(json.loads(arrays["scaffolds"].tobytes())),
+            {name: arrays[name].cumsum() * _FINEST for name in COMPARED},
+        )
 
 
 def _as_bytes(counts: Counter[str]) -> np.ndarray:
-    return np.frombuffer(json.dumps(counts).encode(), np.uint8)
+    return np.frombuffer(json.dumps(counts, sort_keys=True).encode(), np.uint8)

@@ -19,9 +19,15 @@ from genaisys.molecules.metrics import cosine, internal_diversity, metrics, nove
 from genaisys.molecules.parallel import for_each
 from genaisys.molecules.parsing import parse
 from genaisys.molecules.profiles import passes_filters, profile, scaffold
-from genaisys.molecules.reference import TooFewMolecules, statistics
+from genaisys.molecules.reference import (
+    SHIPPED,
+    TooFewMolecules,
+    load_statistics,
+    save_statistics,
+    statistics,
+)
 from genaisys.molecules.similarity import fingerprints
-from genaisys.molecules.tanimoto import mean_powers, nearest
+from genaisys.molecules.tanimoto import mean_powers, nearest, similarities
 
 DRUGS = [
     "CC(=O)Oc1ccccc1C(=O)O",
@@ -41,9 +47,25 @@ def test_tanimoto_is_rdkits() -> None:
     best, which = nearest(packed[:2], packed[2:])
     assert torch.allclose(best.double(), table[:2, 2:].amax(1).double(), atol=1e-6)
     assert torch.equal(which, table[:2, 2:].argmax(1))
-    first, second = mean_powers(packed, (1, 2))
+    assert torch.allclose(similarities(packed[:2], packed).double(), table[:2].double(), atol=1e-6)
+    first, second = mean_powers(packed)
     assert torch.allclose(first, table.double().mean(1), atol=1e-6)
     assert torch.allclose(second, table.double().square().mean(1), atol=1e-6)
+
+
+def test_the_nearest_in_a_library_of_many_blocks_is_the_first_of_the_nearest() -> None:
+    bits = np.random.default_rng(0).random((5300, 1024)) < 0.05
+    bits[4000], bits[5200], bits[:2] = bits[7], bits[7], False  # equal ones; and two without any bit
+    packed = np.packbits(bits, axis=1)
+    best, which = nearest(packed[[0, 7, 4000, 9]], packed[1:])
+    assert which.tolist()[:3] == [0, 6, 6]
+    assert best[:3].tolist() == [1, 1, 1]
+    common = (bits[9] & bits[1:]).sum(1)
+    assert best[3].item() == pytest.approx(1)
+    assert torch.equal(
+        similarities(packed[[9]], packed[1:])[0],
+        torch.from_numpy(common / (bits[9] | bits[1:]).sum(1)).float(),
+    )
 
 
 def test_internal_diversity_of_equal_molecules_is_zero_and_the_root_mean_square_is_never_above() -> None:
@@ -129,12 +151,35 @@ def test_shares_and_cosine() -> None:
     assert math.isnan(cosine(Counter(), Counter(a=1)))
 
 
+def test_statistics_are_kept_small_and_say_the_same(tmp_path: Path) -> None:
+    own = statistics([Chem.CanonSmiles(smiles) for smiles in DRUGS], "drugs", lambda what, done, total: None)
+    save_statistics(own, tmp_path / "drugs.npz")
+    read = load_statistics(tmp_path / "drugs.npz", own.fingerprints)
+    assert np.allclose(read.chemnet.mean, own.chemnet.mean, rtol=1e-6)
+    assert np.allclose(read.chemnet.covariance, own.chemnet.covariance, rtol=1e-6, atol=1e-9)
+    assert (read.fragments, read.scaffolds) == (own.fragments, own.scaffolds)
+    for name, values in own.properties.items():
+        assert np.allclose(read.properties[name], np.sort(values), atol=1e-6)
+
+
+def test_what_is_shipped_of_the_test_sets() -> None:
+    """The scaffolds of one are in no molecule of the other; and far apart as the Gaussians are that MOSES publishes."""
+    none = np.zeros((0, 128), np.uint8)
+    test, other = (load_statistics(SHIPPED / f"{split}.npz", none) for split in ("test", "test_scaffolds"))
+    assert not test.scaffolds.keys() & other.scaffolds.keys()
+    assert frechet_distance(test.chemnet, other.chemnet) == pytest.approx(0.46877, abs=5e-5)
+    for own, count in ((test, 176_074), (other, 176_225)):
+        assert np.linalg.eigvalsh(own.chemnet.covariance).min() > -1e-6
+        assert {len(values) for values in own.properties.values()} == {count}
+        assert 250 < own.properties["weight"].min() < own.properties["weight"].max() < 351
+
+
 def test_all_metrics_have_the_names_of_moses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profiles, "structural_alerts", lambda: ("[#6]1-[#8]-[#6]-1",))
     profiles._alerts.cache_clear()
     known = [Chem.CanonSmiles(smiles) for smiles in DRUGS]
-    reference = statistics(known, "known", lambda what, done, total: None)
-    result = metrics([*DRUGS, "CC("], {"Test": reference}, known)
+    test_set = statistics(known, "known", lambda what, done, total: None)
+    result = metrics([*DRUGS, "CC("], {"Test": test_set}, known)
     profiles._alerts.cache_clear()
     assert set(result) == {
         "valid", "unique@1000", "unique@10000", "FCD/Test", "SNN/Test", "Frag/Test", "Scaf/Test", "IntDiv", "IntDiv2",
@@ -146,7 +191,7 @@ def test_all_metrics_have_the_names_of_moses(monkeypatch: pytest.MonkeyPatch) ->
     for name in ("FCD/Test", "logP", "SA", "QED", "weight", "Novelty"):
         assert result[name] == pytest.approx(0, abs=1e-6)
     with pytest.raises(TooFewMolecules):
-        metrics(["CC(", "C"], {"Test": reference}, known)
+        metrics(["CC(", "C"], {"Test": test_set}, known)
 
 
 def test_many_items_keep_their_order_in_processes() -> None:

@@ -119,7 +119,9 @@ def test_only_valid_molecules_are_kept_and_the_true_rate_is_told(chemist: Words)
 
 
 def test_who_looks_on_sees_each_molecule_and_hears_when_none_is_found(chemist: Words) -> None:
-    looks = [(list(samples.smiles), samples.counts.drawn) for samples in stream_molecules(chemist, 3, MoleculeSampling())]
+    looks = [
+        (list(samples.smiles), samples.counts.drawn) for samples in stream_molecules(chemist, 3, MoleculeSampling())
+    ]
     assert looks == [(["CCO"], 1), (["CCO", "c1ccccc1"], 2), (["CCO", "c1ccccc1", "CCO"], 4)]
     impossible = MoleculeSampling(wishes=Wishes({"weight": (900.0, 901.0)}))
     stream = stream_molecules(chemist, 3, impossible)
