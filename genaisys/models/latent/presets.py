@@ -142,6 +142,7 @@ def bottom_up_vae(
     dropout: float = 0.2,
     input_dropout: float = 0.3,
     free_nats: float = 0.0,
+    warmup: int = 0,
 ) -> BottomUpVAE:
     """Two levels, of ``lower`` and ``upper`` numbers."""
     z1, z2 = Reals((lower,)), Reals((upper,))
@@ -151,7 +152,8 @@ def bottom_up_vae(
         Gaussians(ResidualMLP(lower, Gaussians.numbers(z2), width, 1, dropout), z2),
         Gaussians(ResidualMLP(upper, Gaussians.numbers(z1), width, 1, dropout), z1),
         _decoder(space, lower, width, 1, dropout),
-        free_nats,
+        free_nats=free_nats,
+        warmup=warmup,
     )
 
 
@@ -163,6 +165,7 @@ def top_down_vae(
     dropout: float = 0.2,
     input_dropout: float = 0.3,
     free_nats: float = 0.0,
+    warmup: int = 0,
 ) -> TopDownVAE:
     """Two levels, of ``lower`` and ``upper`` numbers."""
     z1 = Reals((lower,))
@@ -175,7 +178,8 @@ def top_down_vae(
         Gaussians(ResidualMLP(upper, Gaussians.numbers(z1), width, 1, dropout), z1),
         _decoder(space, lower, width, 1, dropout),
         upper,
-        free_nats,
+        free_nats=free_nats,
+        warmup=warmup,
     )
 
 
@@ -187,6 +191,7 @@ def residual_vae(
     dropout: float = 0.2,
     input_dropout: float = 0.3,
     free_nats: float = 0.0,
+    warmup: int = 0,
 ) -> ResidualVAE:
     """``levels`` of ``latent`` numbers each."""
     return ResidualVAE(
@@ -195,7 +200,8 @@ def residual_vae(
         [Level(width, latent, dropout) for _ in range(levels)],
         _decoder(space, width, width, 1, dropout),
         width,
-        free_nats,
+        free_nats=free_nats,
+        warmup=warmup,
     )
 
 
