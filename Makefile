@@ -67,5 +67,7 @@ bench: $(VENV)/.bench parts
 	$(BIN)/python benchmarks/lora_step.py
 	$(BIN)/python benchmarks/tokenizer_training.py
 	$(BIN)/python benchmarks/molecule_generation.py
+	$(BIN)/python benchmarks/arm_sampling.py
+	$(BIN)/python benchmarks/lossless_digits.py
 	$(BIN)/python benchmarks/molecule_conditions.py
 	$(BIN)/python benchmarks/masked_objective.py

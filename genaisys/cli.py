@@ -254,23 +254,28 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model from a recipe. Ctrl-C stops after a checkpoint; the same command goes on from there."""
+    from genaisys.training.processes import told_once
     from genaisys.training.recipes import open_recipe
 
-    _follow(open_recipe(recipe), output, as_json)
+    with told_once():
+        _follow(open_recipe(recipe), output, as_json)
 
 
 @app.command()
 def finetune(
     recipe: Annotated[
-        str, typer.Argument(help="A YAML file, or a shipped recipe: json-answers, short-answers, drugs-lora.")
+        str,
+        typer.Argument(help="A YAML file, or a shipped recipe: json-answers, short-answers, bbc-topics, drugs-lora."),
     ],
     output: Annotated[Path | None, typer.Option(help="Folder of the results; by default, the recipe's name.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Go on training a pretrained model, on conversations, preferences, labels or texts. Ctrl-C as in train."""
     from genaisys.training.finetuning.recipes import open_fine_tuning
+    from genaisys.training.processes import told_once
 
-    _follow(open_fine_tuning(recipe), output, as_json)
+    with told_once():
+        _follow(open_fine_tuning(recipe), output, as_json)
 
 
 @app.command(name="app")
@@ -280,7 +285,7 @@ def app_(
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:
     """Open the app in the browser, on this machine only."""
-    from genaisys.apps.documents import launch
+    from genaisys.apps.app import launch
 
     launch(collection, port, browser)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from genaisys import hub
@@ -101,10 +100,12 @@ class TextEncoder:
         from sentence_transformers import SentenceTransformer
         from transformers.utils.logging import disable_progress_bar
 
+        from genaisys.models.processor import fast_dtype
+
         disable_progress_bar()  # for a moment's work
         try:
             model = SentenceTransformer(
-                str(folder), local_files_only=True, model_kwargs={"dtype": _dtype(), "use_safetensors": True}
+                str(folder), local_files_only=True, model_kwargs={"dtype": fast_dtype(), "use_safetensors": True}
             )
             return cls(model, name)
         except (OSError, ValueError, KeyError, AttributeError) as error:
@@ -171,6 +172,8 @@ class TextEncoder:
         """Batches of indices into ``ids``, which are token sequences, with what :meth:`_forward` makes of each."""
         import torch
 
+        from genaisys.models.processor import compute_alone
+
         def forward(batch: list[int]) -> tuple[list[int], Tensor, Tensor]:
             return batch, *self._forward([ids[i] for i in batch])
 
@@ -181,7 +184,7 @@ class TextEncoder:
             return
         # A batch for each core goes faster than a batch on all cores, where each step waits for the slowest of them:
         # a little on an idle machine, several times on a busy one.
-        threads = ThreadPoolExecutor(cores, "encoder", initializer=_compute_alone, initargs=(cores,))
+        threads = ThreadPoolExecutor(cores, "encoder", initializer=compute_alone, initargs=(cores,))
         try:
             yield from threads.map(forward, batches)
         finally:  # also when Ctrl-C arrives
@@ -206,17 +209,6 @@ class TextEncoder:
         return features["sentence_embedding"].float().cpu(), features["token_embeddings"].cpu()
 
 
-def _compute_alone(cores: int) -> None:
-    """Let this thread compute on one core, and new ones on ``cores`` as before."""
-    import torch
-
-    torch.set_num_threads(1)
-    # The setting is this thread's, but new threads begin with what was last set in any: so another one sets it back.
-    other = Thread(target=torch.set_num_threads, args=(cores,))
-    other.start()
-    other.join()
-
-
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
     """Indices in batches of similar lengths, longest first, of ``_TOKENS_PER_BATCH`` tokens with the padding."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
@@ -238,14 +230,3 @@ def _membership(tokens: Sequence[tuple[int, int]], sentences: Sequence[tuple[int
 def _readable(text: str) -> str:
     """``text`` of the same length without lone surrogates, which no tokenizer takes."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _dtype() -> Any:
-    """bfloat16 where it is computed by the hardware, else float32: emulated bfloat16 is slower than float32."""
-    import torch
-
-    cpu = torch.cpu.get_capabilities()
-    native = torch.backends.mkldnn.is_available() and any(
-        cpu.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16")
-    )
-    return torch.bfloat16 if native or torch.cuda.is_available() else torch.float32

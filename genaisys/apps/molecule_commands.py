@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -163,27 +164,37 @@ def draw(
 @molecules.command()
 def similar(
     smiles: Annotated[str, typer.Argument(help="The molecule to look for.")],
-    library: Annotated[str, typer.Option(help="A file of molecules; or moses, for its test set.")] = "moses",
+    library: Annotated[str, typer.Option(help="A file of molecules; or moses, for its training set.")] = "moses",
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many.")] = 10,
+    encoder: Annotated[str, typer.Option(help="morgan: Tanimoto's similarity; smiles-gpt: the cosine.")] = "morgan",
     as_json: AsJson = False,
 ) -> None:
-    """The molecules of a library that are most like one."""
-    from genaisys.molecules.files import read_molecules
-    from genaisys.molecules.moses import moses
+    """The molecules of a library that are most like one. A library is read once, and then searched at once."""
+    from genaisys.molecules.known import known_molecules
     from genaisys.molecules.parsing import parse
-    from genaisys.molecules.similarity import fingerprints
-    from genaisys.molecules.similarity import similar as find
+    from genaisys.retrieval.molecules import MoleculeLibraries
 
     parse(smiles)
-    known = moses("test") if library == "moses" else read_molecules(Path(library)).smiles
-    with _progress("fingerprints", len(known)) as show:
-        packed = fingerprints(known, lambda done: show("fingerprints", done, len(known)))
-    found = find(smiles, known, packed, k)
+    rejects: Counter[str] = Counter()
+    with _progress("reading", 0) as show:
+        if library == "moses":
+            if encoder != "morgan":
+                raise GenaisysError(
+                    "MOSES is searched by morgan only: leave out --encoder, or name a file as --library"
+                )
+            found = known_molecules(show).similar(smiles, k)
+        else:
+            with MoleculeLibraries.open(encoder) as libraries:
+                libraries.encoder.check(smiles)  # before the work of reading
+                name, rejects = libraries.add(Path(library), show)
+                found = libraries.similar(smiles, name, k)
     if as_json:
         _print_json([{"smiles": each.smiles, "similarity": each.similarity} for each in found])
         return
     for each in found:
         out.print(f"{each.similarity:.3f}  {escape(each.smiles)}", soft_wrap=True)
+    for reason, count in rejects.most_common():
+        err.print(f"{count:,} left out: {escape(reason)}")
 
 
 @molecules.command()

@@ -7,7 +7,6 @@ import signal
 import socket
 import sys
 import webbrowser
-from pathlib import Path
 from threading import Thread
 from types import FrameType
 from urllib.parse import urlsplit
@@ -20,12 +19,12 @@ from starlette.responses import PlainTextResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from genaisys.apps.elements import PAGE
 from genaisys.apps.theme import theme
 from genaisys.errors import GenaisysError
 
 HOST = "127.0.0.1"
 FIRST_PORT, PORTS_TRIED = 7860, 100
-PAGE = Path(__file__).parent / "page"
 
 # The browser itself sees to it that the page talks to this server only. Gradio compiles its templates in the page.
 _POLICY = (

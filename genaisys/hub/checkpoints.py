@@ -23,7 +23,8 @@ _INDEX = WEIGHTS + ".index.json"
 _TOKENIZER = "tokenizer.json"
 _BESIDE_TOKENIZER = ("tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "added_tokens.json")
 _SHARDS = "model-*-of-*.safetensors"
-_TYPES = frozenset({"F64", "F32", "F16", "BF16", "I64"})  # weights, and the indices of a structure: no packed weights
+# Weights, and what else a model is made of, such as the masks of its layers: no packed weights.
+_TYPES = frozenset({"F64", "F32", "F16", "BF16", "I64", "BOOL"})
 _LARGEST_JSON = 64 << 20  # bytes
 
 

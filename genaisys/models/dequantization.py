@@ -38,6 +38,10 @@ class Dequantization(nn.Module, ABC):
         """
 
     @abstractmethod
+    def centres(self, x: Tensor) -> Tensor:
+        """The real numbers in the middle of the cells of integers. -> [B, *shape]"""
+
+    @abstractmethod
     def quantize(self, y: Tensor) -> Tensor:
         """The integers in whose cells real numbers lie; outside of the space the nearest. -> [B, *shape], int64"""
 
@@ -47,14 +51,22 @@ class UniformDequantization(Dequantization):
 
     def dequantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         noise = torch.rand(x.shape, device=x.device) - 0.5
-        # q(u) = 1 in units of the integers, so w is the Jacobian of the scaling alone.
-        return self._scaled(x + noise), _constant(x, self.space.dimensions * math.log(2 / self.space.levels))
+        return self.in_units(x + noise)  # q(u) = 1
+
+    def centres(self, x: Tensor) -> Tensor:
+        return self.in_units(x)[0]
 
     def quantize(self, y: Tensor) -> Tensor:
         return self.space.nearest(y * self.space.levels / 2 + self._middle)
 
-    def _scaled(self, integers: Tensor) -> Tensor:
-        return (integers - self._middle) * (2 / self.space.levels)
+    def in_units(self, reals: Tensor) -> tuple[Tensor, Tensor]:
+        """Real numbers, whose cells are around the integers, in the units of the model, and the log of the Jacobian.
+
+        [B, *shape] -> [B, *shape] and [B]
+        """
+        log_slope = self.space.dimensions * math.log(2 / self.space.levels)
+        y = (reals - self._middle) * (2 / self.space.levels)
+        return y, torch.full((len(y),), log_slope, dtype=y.dtype, device=y.device)
 
     @property
     def _middle(self) -> float:
@@ -62,26 +74,21 @@ class UniformDequantization(Dequantization):
 
 
 class LogitDequantization(UniformDequantization):
-    """Uniform noise, then the logit: no sample lies outside of the space (Papamakarios et al. 2017, section 4.3).
+    """Uniform noise, then the logit, so that hardly any sample is out of the space (Papamakarios et al. 2017, 4.3).
 
     Args:
         margin: the share of the interval that is left free at both ends, where the logit is steep.
     """
 
-    def __init__(self, space: Integers, margin: float = 0.05) -> None:
+    def __init__(self, space: Integers, margin: float = 0.01) -> None:
         super().__init__(space)
         self.margin = margin
-
-    def dequantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        y, w = super().dequantize(x)
-        p = 0.5 + y * (0.5 - self.margin)  # margin to 1 - margin
-        logit = p.log() - (-p).log1p()
-        log_slopes = math.log(0.5 - self.margin) - p.log() - (-p).log1p()
-        return logit, w + log_slopes.flatten(1).sum(1)
 
     def quantize(self, y: Tensor) -> Tensor:
         return super().quantize((y.sigmoid() - 0.5) / (0.5 - self.margin))
 
-
-def _constant(x: Tensor, value: float) -> Tensor:
-    return torch.full((len(x),), value, device=x.device)
+    def in_units(self, reals: Tensor) -> tuple[Tensor, Tensor]:
+        y, log_slope = super().in_units(reals)
+        p = 0.5 + y * (0.5 - self.margin)  # margin to 1 - margin
+        log_slopes = math.log(0.5 - self.margin) - p.log() - (-p).log1p()
+        return p.logit(), log_slope + log_slopes.flatten(1).sum(1)

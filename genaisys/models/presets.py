@@ -26,6 +26,11 @@ from genaisys.models.base import GenerativeModel
 from genaisys.models.circuits.einet import einet
 from genaisys.models.circuits.trees import chow_liu_tree, hidden_tree
 from genaisys.models.factorised import factorised
+from genaisys.models.flows.glow import Glow
+from genaisys.models.flows.idf import idf
+from genaisys.models.flows.realnvp import RealNVP
+from genaisys.models.flows.residual_flow import DenseFlow, ResidualFlow
+from genaisys.models.flows.splines import SplineFlow
 from genaisys.models.latent import presets as latent
 from genaisys.models.latent.ppca import probabilistic_pca
 from genaisys.models.mixtures import categorical_mixture, gaussian_mixture
@@ -44,6 +49,12 @@ PRESETS: Mapping[str, Callable[..., GenerativeModel]] = {
     "arm-convolutions": arm_convolutions,
     "pixelcnn": pixelcnn,
     "arm-transformer": arm_transformer,
+    "realnvp": RealNVP,
+    "glow": Glow,
+    "spline-flow": SplineFlow,
+    "residual-flow": ResidualFlow,
+    "dense-flow": DenseFlow,
+    "idf": idf,
     "ppca": probabilistic_pca,
     "vae": latent.vae,
     "hyperspherical-vae": latent.hyperspherical_vae,

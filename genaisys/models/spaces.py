@@ -59,7 +59,8 @@ class Integers:
 
     def scaled(self, x: Tensor) -> Tensor:
         """From -1 for ``low`` to 1 for ``high``, as networks like their inputs. -> the same shape, of floats"""
-        return (x.to(torch.get_default_dtype()) - self.low) * (2 / max(1, self.high - self.low)) - 1
+        floats = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+        return (floats - self.low) * (2 / max(1, self.high - self.low)) - 1
 
     def nearest(self, x: Tensor) -> Tensor:
         """The integers of the space that are nearest to real numbers. -> the same shape, int64"""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
+from types import MappingProxyType
 
 from rdkit import Chem
 from rdkit.Chem import rdDepictor
@@ -17,6 +18,8 @@ from genaisys.molecules.properties import PROPERTIES, properties
 
 _CELL = 250, 200  # pixels
 _MOST = 400  # molecules in a picture
+
+Columns = Mapping[str, Sequence[str]]
 
 
 class CannotWrite(GenaisysError):
@@ -47,43 +50,62 @@ def draw_grid(smiles: Sequence[str], legends: Sequence[str], kind: str = ".svg",
 
 
 def write_molecules(smiles: Sequence[str], file: Path) -> None:
-    """Write molecules as ``.smi``, ``.csv`` or ``.sdf`` with their properties, or as a picture, by the file's ending.
+    """Write molecules to a file, in the form that its ending names.
 
     Raises:
-        CannotWrite: the ending is another, or a picture is not possible.
+        CannotWrite: see :func:`encode_molecules`.
     """
-    match file.suffix.lower():
-        case ".smi" | ".txt":
-            content = "".join(f"{each}\n" for each in smiles).encode()
-        case ".csv":
-            content = _table(smiles).encode()
-        case ".sdf":
-            content = _sdf(smiles).encode()
-        case ".svg" | ".png" as kind:
-            content = draw_grid(smiles, [""] * len(smiles), kind)
-        case other:
-            raise CannotWrite(f"molecules cannot be written as {other or 'a file without ending'}: "
-                              "name a .smi, .csv, .sdf, .svg or .png file")  # fmt: skip
+    content = encode_molecules(smiles, file.suffix.lower())
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)
 
 
-def _table(smiles: Sequence[str]) -> str:
+def encode_molecules(smiles: Sequence[str], kind: str, columns: Columns = MappingProxyType({})) -> bytes:
+    """Molecules as ``.smi``, ``.csv`` or ``.sdf`` with their properties, or as a picture, ``.svg`` or ``.png``.
+
+    Args:
+        columns: what else a table and an SDF shall say of each, by name.
+
+    Raises:
+        CannotWrite: the kind is another, or a picture is not possible.
+        NotAMolecule: a string is none.
+    """
+    match kind:
+        case ".smi" | ".txt":
+            return "".join(f"{each}\n" for each in smiles).encode()
+        case ".csv":
+            return _table(smiles, columns).encode()
+        case ".sdf":
+            return _sdf(smiles, columns).encode()
+        case ".svg" | ".png":
+            return draw_grid(smiles, [""] * len(smiles), kind)
+        case other:
+            raise CannotWrite(f"molecules cannot be written as {other or 'a file without ending'}: "
+                              "name a .smi, .csv, .sdf, .svg or .png file")  # fmt: skip
+
+
+def _table(smiles: Sequence[str], columns: Columns) -> str:
     out = StringIO()
     writer = csv.writer(out)
-    writer.writerow(["smiles", *PROPERTIES])
-    for each in smiles:
-        writer.writerow([each, *(f"{value:.4g}" for value in properties(parse(each)).values())])
+    writer.writerow(["smiles", *PROPERTIES, *columns])
+    for each, values in zip(smiles, _values(smiles, columns), strict=True):
+        writer.writerow([each, *values.values()])
     return out.getvalue()
 
 
-def _sdf(smiles: Sequence[str]) -> str:
+def _sdf(smiles: Sequence[str], columns: Columns) -> str:
     out = StringIO()
     with Chem.SDWriter(out) as writer:
-        for each in smiles:
+        for each, values in zip(smiles, _values(smiles, columns), strict=True):
             mol = parse(each)
-            for name, value in properties(mol).items():
-                mol.SetProp(name, f"{value:.4g}")
+            for name, value in values.items():
+                mol.SetProp(name, value)
             rdDepictor.Compute2DCoords(mol)
             writer.write(mol)
     return out.getvalue()
+
+
+def _values(smiles: Sequence[str], columns: Columns) -> Iterator[dict[str, str]]:
+    for row, each in enumerate(smiles):
+        known = {name: f"{value:.4g}" for name, value in properties(parse(each)).items()}
+        yield known | {name: column[row] for name, column in columns.items()}

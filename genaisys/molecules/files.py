@@ -36,7 +36,8 @@ def read_smiles(file: Path) -> list[str]:
     """All strings of a file where SMILES should be, unchecked.
 
     A ``.csv`` or ``.tsv`` (or ``.csv.gz``) has a header with a column ``smiles``; in any other file the first word of
-    each line is one.
+    each line is one, and an empty line an empty string: a generator may have written nothing. A line that begins with
+    a hash and a space is a comment.
 
     Raises:
         MoleculesUnreadable: the file is missing, too large, no text, or has no such column.
@@ -44,7 +45,7 @@ def read_smiles(file: Path) -> list[str]:
     text = _text(file)
     suffixes = [suffix.lower() for suffix in file.suffixes]
     if ".csv" not in suffixes and ".tsv" not in suffixes:
-        return [line.split(maxsplit=1)[0] for line in text.splitlines() if line.strip() and not line.startswith("#")]
+        return [(line.split(maxsplit=1) or [""])[0] for line in text.splitlines() if not line.startswith("# ")]
     rows = csv.reader(text.splitlines(), delimiter="\t" if ".tsv" in suffixes else ",")
     try:
         header = [name.strip().lower() for name in next(rows, [])]

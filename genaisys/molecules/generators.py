@@ -34,8 +34,7 @@ def load_generator(name: str) -> TransformerLM:
 
 def generator_for(wishes: Wishes) -> str:
     """The shipped model that is best at them: one that can be told, where anything is wished."""
-    conditional = "smiles-gpt-conditional"
-    return conditional if wishes and shipped(conditional) else "smiles-gpt"
+    return "smiles-gpt-conditional" if wishes else "smiles-gpt"
 
 
 def shipped(name: str) -> Path | None:

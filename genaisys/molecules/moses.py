@@ -50,6 +50,11 @@ def structural_alerts() -> tuple[str, ...]:
     return tuple(row["smarts"] for row in mcf) + tuple(row[0] for row in pains)
 
 
+def moses_is_here() -> bool:
+    """Whether MOSES has been fetched already, so that nothing has to be asked of the network."""
+    return (moses_folder() / f"{WHEEL.requirement}.whl").is_file()
+
+
 def moses_folder() -> Path:
     """Where the wheel is kept, and what is computed from it."""
     return parts_folder().with_name("datasets") / "moses"

@@ -13,6 +13,18 @@ LONGEST = 500  # characters: rings of thousands of atoms keep RDKit busy for min
 MOST_ATOMS = 200  # heavy ones
 
 _FOREIGN = re.compile(r"[^A-Za-z0-9@+\-\[\]()=#$:/\\.%*>~]")
+_SIGN = re.compile(
+    r"(?P<bracket>\[[^\]]*\]?)|(?P<atom>Br|Cl|[BCNOPSFIbcnops*])|(?P<ring>%\d\d|\d)|(?P<open>\()|(?P<close>\))"
+    r"|(?P<bond>->|[-=#$:/\\~])|(?P<dot>\.)|(?P<other>.)"
+)
+_COMPLETE = ("bracket", "atom", "ring", "close")
+_AFTER = {  # what a sign may follow; an atom may follow anything
+    "ring": ("bracket", "atom", "ring", "bond", "close"),
+    "open": _COMPLETE,
+    "close": _COMPLETE,
+    "bond": (*_COMPLETE, "open"),
+    "dot": _COMPLETE,
+}
 
 
 class NotAMolecule(GenaisysError):
@@ -20,12 +32,14 @@ class NotAMolecule(GenaisysError):
 
     Attributes:
         reason: what is wrong in general, the same for all such strings: by it rejects are counted.
+        position: where in the string, from 1; None where it is wrong as a whole.
     """
 
-    def __init__(self, smiles: str, reason: str, detail: str = "") -> None:
+    def __init__(self, smiles: str, reason: str, detail: str = "", position: int | None = None) -> None:
         shown = smiles if len(smiles) <= 60 else f"{smiles[:57]}..."
         super().__init__(f"{shown!r} is no molecule that can be used: {reason}{detail}")
         self.reason = reason
+        self.position = position
 
 
 def parse(smiles: str) -> Chem.Mol:
@@ -39,8 +53,9 @@ def parse(smiles: str) -> Chem.Mol:
     if len(smiles) > LONGEST:
         raise NotAMolecule(smiles, f"longer than {LONGEST} characters")
     if foreign := _FOREIGN.search(smiles):
-        detail = f" ({foreign[0]!r} at position {foreign.start() + 1})"
-        raise NotAMolecule(smiles, "a character that SMILES does not have", detail)
+        place = foreign.start() + 1
+        detail = f" ({foreign[0]!r} at position {place})"
+        raise NotAMolecule(smiles, "a character that SMILES does not have", detail, place)
     mol = Chem.MolFromSmiles(smiles) if _quiet() else None
     if mol is None:
         raise NotAMolecule(smiles, *_why(smiles))
@@ -70,44 +85,62 @@ def _quiet() -> bool:
     return True
 
 
-def _why(smiles: str) -> tuple[str, str]:
-    """What RDKit finds wrong: the kind of it, and where."""
+def _why(smiles: str) -> tuple[str, str, int | None]:
+    """What RDKit finds wrong: the kind of it, and where in words and as a position."""
     mol = Chem.MolFromSmiles(smiles, sanitize=False)
     if mol is None:
         return _grammar(smiles)
     problems = Chem.DetectChemistryProblems(mol)
     kinds = {"AtomValenceException": "an atom with too many bonds", "KekulizeException": "a ring that is not aromatic"}
     if not problems:
-        return "not sound chemistry", ""
+        return "not sound chemistry", "", None
     kind = kinds.get(problems[0].GetType(), "not sound chemistry")
-    if problems[0].GetType() == "AtomValenceException":
-        atom = mol.GetAtomWithIdx(problems[0].GetAtomIdx())
-        return kind, f" ({atom.GetSymbol()}, atom {atom.GetIdx() + 1})"
-    return kind, ""
+    match problems[0].GetType():
+        case "AtomValenceException":
+            first = problems[0].GetAtomIdx()
+        case "KekulizeException":
+            first = min(problems[0].GetAtomIndices())
+        case _:
+            return kind, "", None
+    return kind, f" ({mol.GetAtomWithIdx(first).GetSymbol()}, atom {first + 1})", _place_of_atom(smiles, first)
 
 
-def _grammar(smiles: str) -> tuple[str, str]:
+def _place_of_atom(smiles: str, index: int) -> int | None:
+    """Where an atom is written: RDKit numbers them in the order of the string. From 1."""
+    atoms = [match.start() + 1 for match in _SIGN.finditer(smiles) if match.lastgroup in ("bracket", "atom")]
+    return atoms[index] if index < len(atoms) else None
+
+
+def _grammar(smiles: str) -> tuple[str, str, int | None]:
     """The first place at which the string cannot be continued to SMILES."""
     open_rings: dict[str, int] = {}
     open_branches: list[int] = []
-    for match in re.finditer(r"\[[^\]]*\]?|%\d\d|.", smiles):
-        sign, place = match[0], match.start() + 1
-        if sign == "(":
+    before, place = "", 0
+    for match in _SIGN.finditer(smiles):
+        sign, kind, place = match[0], match.lastgroup or "", match.start() + 1
+        if kind == "bracket" and not sign.endswith("]"):
+            return "a bracket that is not closed", f" (at position {place})", place
+        if kind == "bracket" and Chem.MolFromSmiles(sign, sanitize=False) is None:
+            return "a bracket that holds no atom", f" ({sign} at position {place})", place
+        if kind == "other":
+            return "a letter that is no atom", f" ({sign!r} at position {place})", place
+        if kind == "close" and not open_branches:
+            return "a branch that is closed and was not opened", f" (at position {place})", place
+        if before not in _AFTER.get(kind, (before,)):
+            return "a sign that cannot stand where it does", f" ({sign!r} at position {place})", place
+        if kind == "open":
             open_branches.append(place)
-        elif sign == ")":
-            if not open_branches:
-                return "a branch that is closed and was not opened", f" (at position {place})"
+        elif kind == "close":
             open_branches.pop()
-        elif sign[0].isdigit() or sign[0] == "%":
-            if sign in open_rings:
-                del open_rings[sign]
-            else:
-                open_rings[sign] = place
-        elif sign[0] == "[" and not sign.endswith("]"):
-            return "a bracket that is not closed", f" (at position {place})"
+        elif kind == "ring" and open_rings.pop(sign, None) is None:
+            open_rings[sign] = place
+        before = kind
     if open_branches:
-        return "a branch that is not closed", f" (opened at position {open_branches[-1]})"
+        place = open_branches[-1]
+        return "a branch that is not closed", f" (opened at position {place})", place
+    if before in ("bond", "dot"):
+        return "an end that lacks an atom", f" (at position {place})", place
     if open_rings:
         ring, place = next(iter(open_rings.items()))
-        return "a ring that is not closed", f" (ring {ring}, opened at position {place})"
-    return "not the grammar of SMILES", ""
+        return "a ring that is not closed", f" (ring {ring}, opened at position {place})", place
+    return "not the grammar of SMILES", "", None

@@ -16,7 +16,7 @@ from genaisys.molecules.properties import PROPERTIES
 
 COMPARED = ("logP", "SA", "QED", "weight")  # the properties whose distributions MOSES compares
 BITS = 1024
-_ATOMS = frozenset(("C", "N", "S", "O", "F", "Cl", "Br", "H"))
+ATOMS = frozenset(("C", "N", "S", "O", "F", "Cl", "Br", "H"))
 _morgan = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=BITS)
 
 
@@ -64,7 +64,7 @@ def passes_filters(smiles: str) -> bool:
     mol = parsed(smiles)
     if mol is None or any(len(ring) >= 8 for ring in mol.GetRingInfo().AtomRings()):
         return False
-    if any(atom.GetFormalCharge() or atom.GetSymbol() not in _ATOMS for atom in mol.GetAtoms()):
+    if any(atom.GetFormalCharge() or atom.GetSymbol() not in ATOMS for atom in mol.GetAtoms()):
         return False
     with_hydrogens = Chem.AddHs(mol)
     return not any(with_hydrogens.HasSubstructMatch(alert) for alert in _alerts())

@@ -19,7 +19,8 @@ from genaisys.molecules.parsing import parsed
 from genaisys.molecules.prompts import prompts_for
 from genaisys.molecules.wishes import Wishes, WishImpossible
 
-_PART = 1024  # molecules drawn before it is looked whether there are enough
+_FIRST_PART, _LARGEST_PART = 256, 16_384  # molecules drawn before it is looked whether there are enough
+_LOOK_UP = 64  # molecules that were not kept in a row, after which a looker-on is told
 _PATIENCE = 20_000  # molecules drawn of which none was wanted, after which the wishes are given up
 
 
@@ -104,10 +105,28 @@ def sample_molecules(
         WishImpossible: see :func:`prompts_for`; or of very many that were drawn, none was.
         CannotSample: the model has no tokenizer.
     """
-    samples, seen, counts, at_last = [], set[str](), Counts(), 0
+    samples = Samples([], Counts())
+    for samples in stream_molecules(model, n, sampling):
+        on_kept(samples.counts.kept)
+    return samples
+
+
+def stream_molecules(model: TransformerLM, n: int, sampling: MoleculeSampling) -> Iterator[Samples]:
+    """As :func:`sample_molecules`, for who looks on and may stop: all that was found so far, again and again.
+
+    Yields:
+        the same object each time, after each molecule that was kept, and after many that were not.
+
+    Raises:
+        WishImpossible, CannotSample: as above; what was yielded before stands.
+    """
+    smiles_kept, seen, counts, at_last = list[str](), set[str](), Counts(), 0
+    samples = Samples(smiles_kept, counts)
     for smiles in _endless(model, sampling):
         if counts.kept == n:
             break
+        if (counts.drawn - at_last) % _LOOK_UP == _LOOK_UP - 1:
+            yield samples
         if counts.drawn - at_last == _PATIENCE:
             raise WishImpossible(_given_up(counts, at_last))
         counts.drawn += 1
@@ -123,17 +142,17 @@ def sample_molecules(
         if not sampling.wishes.fulfilled(mol):
             counts.unwanted += 1
             continue
-        samples.append(canonical)
+        smiles_kept.append(canonical)
         counts.kept, at_last = counts.kept + 1, counts.drawn
-        on_kept(counts.kept)
-    return Samples(samples, counts)
+        yield samples
 
 
 def _endless(model: TransformerLM, sampling: MoleculeSampling) -> Iterator[str]:
-    seeds = torch.Generator().manual_seed(sampling.seed)
+    seeds, part = torch.Generator().manual_seed(sampling.seed), _FIRST_PART
     while True:
         seed = int(torch.randint(2**31, (), generator=seeds))
-        yield from raw_smiles(model, _PART, replace(sampling, seed=seed))
+        yield from raw_smiles(model, part, replace(sampling, seed=seed))
+        part = min(2 * part, _LARGEST_PART)
 
 
 def _given_up(counts: Counts, at_last: int) -> str:

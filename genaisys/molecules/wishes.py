@@ -84,4 +84,11 @@ def read_substructure(text: str) -> Chem.Mol:
         pattern = Chem.MolFromSmarts(text)
     if pattern is None or not pattern.GetNumAtoms():
         raise WishImpossible(f"the substructure {text[:60]!r} is neither SMILES nor SMARTS")
-    return pattern
+    return pattern_of(pattern)
+
+
+def pattern_of(mol: Chem.Mol) -> Chem.Mol:
+    """A molecule as a pattern, in which ``*`` stands for any atom."""
+    settings = Chem.AdjustQueryParameters.NoAdjustments()
+    settings.makeDummiesQueries = True
+    return Chem.AdjustQueryProperties(mol, settings)

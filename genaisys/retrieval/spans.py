@@ -110,7 +110,7 @@ def most_expected_overlap(spans: Sequence[Span], log_odds: Sequence[float]) -> S
 
     What two spans have in common is the F1 of their characters.
     """
-    probability = np.exp(_log_softmax(np.array(log_odds) / TEMPERATURE))  # [N]
+    probability = np.exp(_log_softmax([value / TEMPERATURE for value in log_odds]))  # [N]
     start = np.array([span.start for span in spans])
     end = np.array([span.end for span in spans])
     source = np.array([span.quotation.chunk.source for span in spans])  # in which the offsets are

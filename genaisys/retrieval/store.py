@@ -240,6 +240,15 @@ class Store(Database):
                 raise ValueError("features do not fit their passages")
             return np.array(found, np.int64), candidates
 
+    def vectors(self, ids: Sequence[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
+        """The passage vectors of these chunks; those that have gone are missing. -> their ids [C], vectors [C, D]"""
+        with self.decoding() as db:
+            rows = db.execute(
+                "SELECT chunk, vector FROM features WHERE chunk IN (SELECT value FROM json_each(?))", (json.dumps(ids),)
+            ).fetchall()
+            vectors = np.frombuffer(b"".join(row[1] for row in rows), np.float16)
+            return np.array([row[0] for row in rows], np.int64), vectors.reshape(len(rows), self.dimension or 1)
+
     def chunk_count(self) -> int:
         with self.reading() as db:
             return db.execute("SELECT count(*) FROM chunks").fetchone()[0]

@@ -8,8 +8,8 @@
 
 Each text is a molecule behind some of its properties and maybe a scaffold of it (see
 :mod:`genaisys.molecules.conditions`): so any of them may be wished later. How many are told is drawn first, from none
-to all, then which; of a molecule that is read several times, something else each time. The loss counts the prefix as well, so that the model is a density of both: it knows which values
-there are, and how likely each is beside the others.
+to all, then which; of a molecule that is read several times, something else each time. The loss counts the prefix as
+well, so that the model is a density of both: it knows which values there are, and how likely each is beside the others.
 """
 
 from __future__ import annotations

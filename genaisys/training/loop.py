@@ -33,14 +33,14 @@ from accelerate import PartialState
 from accelerate.utils import broadcast, gather, reduce, send_to_device, set_seed
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from genaisys.errors import GenaisysError
 from genaisys.training.checkpoints import Checkpoint, Checkpoints
 from genaisys.training.data import Examples, OfUnequalLength, Order
 from genaisys.training.ema import EMA
 from genaisys.training.evaluation import Means, evaluate, modes_kept, require_enough
-from genaisys.training.interruption import interruption
+from genaisys.training.interruption import TrainingInterrupted, interruption
+from genaisys.training.memory import keep_freed_memory
 from genaisys.training.metrics import MetricsLog, Record
 from genaisys.training.objectives import Objective, Sums, evaluation_of, objective_of
 from genaisys.training.optimizer import learning_rate, optimizer_of
@@ -51,10 +51,6 @@ from genaisys.training.settings import SettingsWrong, TrainingSettings
 
 class TrainingDiverged(GenaisysError):
     """The loss or its gradient is not finite any more; the last checkpoint is from before that."""
-
-
-class TrainingInterrupted(GenaisysError):
-    """Ctrl-C, or SIGTERM: a checkpoint was written."""
 
 
 class RunDiffers(GenaisysError):
@@ -106,6 +102,7 @@ def train(
         TrainingInterrupted: by Ctrl-C or SIGTERM, after a checkpoint was written.
         CheckpointsDamaged, CheckpointNotKept: see :mod:`genaisys.training.checkpoints`.
     """
+    keep_freed_memory()
     processes = training_processes()
     if not len(training):
         raise SettingsWrong("there are no examples to train with")
@@ -208,7 +205,7 @@ class _Training:
         """One step of the optimizer; whether training is to stop after it."""
         means = Means()
         for batch in self._micro_batches(step):
-            with _arithmetic(self.settings, self.processes.device):
+            with self._arithmetic():
                 sums = Sums(*self.objective(self.model, batch))
             sums.total.backward()
             means.add(sums)
@@ -254,6 +251,9 @@ class _Training:
                 gradient.copy_(summed.view_as(gradient))
         torch._foreach_div_(gradients, weight or 1.0)  # nothing was counted: then they are zero
 
+    def _arithmetic(self) -> torch.autocast:
+        return torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
+
     def _require_finite(self, what: str, value: float, step: int) -> None:
         if not math.isfinite(value):
             kept = self.checkpoints.steps()
@@ -272,7 +272,7 @@ class _Training:
         if self.held_out is None:
             return
         progress, at_once = self.progress, self.settings.micro_batch_size or self.settings.batch_size
-        with self.ema.applied() if self.ema else nullcontext(), _arithmetic(self.settings, self.processes.device):
+        with self.ema.applied() if self.ema else nullcontext(), self._arithmetic():
             measured = evaluate(self.model, self.held_out, self.evaluation, batch_size=at_once)
         self._require_finite("held-out loss", measured["loss"], progress.step)
         progress.evaluations_since_best += 1
@@ -323,18 +323,6 @@ class _Training:
         set_random_states({name: state[self.processes.process_index] for name, state in states.items()})
 
 
-@contextmanager
-def _arithmetic(settings: TrainingSettings, device: torch.device) -> Iterator[None]:
-    bfloat16 = settings.precision == "bfloat16"
-    # On processors, fused attention has a gradient in bfloat16 that takes many times as long as two products.
-    written_out = bfloat16 and device.type == "cpu"
-    with (
-        torch.autocast(device.type, torch.bfloat16, enabled=bfloat16),
-        sdpa_kernel(SDPBackend.MATH) if written_out else nullcontext(),
-    ):
-        yield
-
-
 def _buffers(model: nn.Module) -> dict[str, Tensor]:
     stored = model.state_dict(keep_vars=True)
     return {name: buffer for name, buffer in model.named_buffers() if name in stored}
@@ -360,6 +348,9 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
 
 
 # -- the folder and the model around a training
+
+
+_OF_NO_STEPS = {".lock", "run.json", "run.new", "metrics.jsonl", "checkpoints"}  # all that a training begins with
 
 
 @contextmanager
@@ -391,7 +382,8 @@ def _require_own_folder(folder: Path) -> None:
 
 def _require_same_run(folder: Path, run: dict[str, Any]) -> None:
     file = folder / "run.json"
-    if Checkpoints(folder / "checkpoints").steps() and file.exists():
+    others = {path.name for path in folder.iterdir()} - _OF_NO_STEPS
+    if file.exists() and (others or Checkpoints(folder / "checkpoints").steps()):
         try:
             before = json.loads(file.read_bytes())
         except ValueError as error:

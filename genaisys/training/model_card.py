@@ -69,8 +69,8 @@ def write_fine_tuned_card(
 
     Args:
         library: what opens it: ``transformers``, ``peft`` or ``genaisys``.
-        data: what the examples are.
-        counts: of them, by their names.
+        data: what the data are.
+        counts: of the examples, by their names.
         loss_is: what the held-out loss is, and its unit.
     """
     base = recipe["model"]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from genaisys.models.base import GenerativeModel
 from genaisys.models.transformer import TransformerLM
+from genaisys.models.transformer.cross_entropy import cross_entropy
 
 
 class Sums(NamedTuple):
@@ -51,12 +52,11 @@ def next_tokens(model: TransformerLM, x: Tensor) -> Sums:
         x: [B, T] sequences without BOS, padded.
     """
     begin = x.new_full((len(x), 1), model.config.start)
-    logits = model(torch.cat([begin, x[:, :-1]], dim=1)).float()  # [B, T, V]
+    logits = model(torch.cat([begin, x[:, :-1]], dim=1))  # [B, T, V]
     if model.config.impossible:
         logits = logits.index_fill(-1, x.new_tensor(model.config.impossible), -torch.inf)
     counted = model.counted(x)  # [B, T]
-    log_prob = logits.log_softmax(-1).gather(-1, x[..., None])[..., 0]  # [B, T]
-    total = -log_prob.masked_fill(~counted, 0.0).sum()
+    total = cross_entropy(logits.flatten(0, 1), x.masked_fill(~counted, -1).flatten()).sum()
     right = (logits.argmax(-1) == x) & counted
     return Sums(total, counted.sum(), {"accuracy": right.sum()})
 

@@ -43,7 +43,7 @@ def adamw(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> tor
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=settings.learning_rate, betas=settings.betas
+        [group for group in groups if group["params"]], lr=settings.learning_rate, betas=settings.betas, fused=True
     )
 
 

@@ -44,7 +44,7 @@ ENTRIES: Mapping[str, Entry] = {
     ),
     "arm-transformer": Entry(
         "autoregressive", "3.3", "a causal transformer over pixels", "arm-transformer",
-        _trained(steps=2500, batch_size=16, learning_rate=4e-3, warmup_steps=100, ema_decay=0.995, evaluate_every=250),
+        _trained(steps=1600, batch_size=16, learning_rate=4e-3, warmup_steps=100, evaluate_every=200),
         {"dropout": 0.25},
     ),
 }  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genaisys.errors import GenaisysError
+from genaisys.training.loop import TrainingInterrupted
 from genaisys.zoo.catalogue import ZOO
 from genaisys.zoo.data import Parts
 from genaisys.zoo.entries import OnRecord
@@ -30,12 +31,17 @@ def train_all(
 
     Returns:
         what has failed, by the names of the runs; the others are trained all the same.
+
+    Raises:
+        TrainingInterrupted: by Ctrl-C or SIGTERM; the same call goes on from there.
     """
     failed: dict[str, GenaisysError] = {}
     runs = [(name, seed) for seed in seeds for name in names]  # so that each model has a row early
     for done, (name, seed) in enumerate(runs):
         try:
             train_run(name, data, seed, run_folder(folder, name, seed), on_run(name, seed, done, len(runs)))
+        except TrainingInterrupted:
+            raise
         except GenaisysError as error:
             failed[f"{name}, seed {seed}"] = error
         write_table(folder)

@@ -1,117 +1,27 @@
 """The app in a real browser, with the real models, over the shipped samples. No request may leave this machine."""
 
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
+
+pytest.importorskip("playwright.sync_api")
+from browsing import PHONE, running_app
+from playwright.sync_api import BrowserContext, Page, expect
 from slow_endpoint import SlowEndpoint, slow_endpoint
 
-sync_api = pytest.importorskip("playwright.sync_api")
-from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect  # noqa: E402
-
 pytestmark = pytest.mark.browser
-
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE = 40_000  # milliseconds: the machine may be busy
-DESKTOP, PHONE = {"width": 1360, "height": 850}, {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="module")
 def app(sample_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The command, as people start it. -> its address"""
-    home, uploads = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("uploads")
+    """-> its address"""
+    home = tmp_path_factory.mktemp("home")
     shutil.copytree(sample_store, home / "collections" / "Samples")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with (home / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "genaisys", "app", "--collection", "samples", "--port", str(port), "--no-browser"],
-            env=os.environ | {"GENAISYS_HOME": str(home), "TMPDIR": str(uploads)},
-            stdout=log,
-            stderr=log,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(url, process)
+    with running_app(home, tmp_path_factory.mktemp("uploads"), "--collection", "samples") as url:
         yield url
-    finally:
-        process.terminate()
-        assert process.wait(20) == 0
-        assert not [path for path in uploads.rglob("*") if path.is_file()]
-        written = (home / "log").read_text()
-        assert "Traceback" not in written, written
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    end = monotonic() + 90
-    while process.poll() is None and monotonic() < end:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except urllib.error.URLError:
-            sleep(0.2)
-    pytest.fail(f"the app did not start (exit code {process.poll()})")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def context(browser: Browser, app: str) -> Iterator[BrowserContext]:
-    yield from _context(browser, app)
-
-
-@pytest.fixture
-def other_context(browser: Browser, app: str) -> Iterator[BrowserContext]:
-    """Somebody else's browser."""
-    yield from _context(browser, app)
-
-
-def _context(browser: Browser, app: str) -> Iterator[BrowserContext]:
-    outside: list[str] = []
-    trouble: list[str] = []
-
-    def keep_inside(route: Route, request: Request) -> None:
-        if request.url.startswith(f"{app}/"):
-            route.continue_()
-        else:
-            outside.append(request.url)
-            route.abort()
-
-    context = browser.new_context(viewport=DESKTOP)
-    context.set_default_timeout(PATIENCE)
-    context.route(re.compile("^(?!data:|blob:)"), keep_inside)
-    context.on("weberror", lambda error: trouble.append(str(error.error)))
-    context.on("dialog", lambda dialog: (trouble.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    context.on("console", lambda line: trouble.append(line.text) if "Content Security" in line.text else None)
-    yield context
-    context.close()
-    assert not outside, "the page tried to reach the outside"
-    assert not trouble
 
 
 @pytest.fixture
@@ -318,7 +228,7 @@ def test_a_model_that_is_not_there_is_one_plain_line(page: Page) -> None:
 def test_a_phone_needs_no_sideways_scrolling(page: Page) -> None:
     page.set_viewport_size(PHONE)
     expect(page.locator("#rail")).not_to_be_visible()
-    page.get_by_role("button", name="Documents").click()
+    page.get_by_role("button", name="Menu").click()
     expect(page.locator(".dropzone")).to_be_in_viewport()
     page.keyboard.press("Escape")
     _ask(page, "What is the weight of the main mirror of the Tidewater telescope?")

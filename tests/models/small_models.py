@@ -27,10 +27,10 @@ def softened(model: GenerativeModel, seed: int = 0, scale: float = 0.3) -> Gener
     return model.eval()
 
 
-def _small(name: str, space: Integers | Reals, **sizes: object) -> Make:
+def _small(name: str, space: Integers | Reals, *, scale: float = 0.3, **sizes: object) -> Make:
     def make() -> GenerativeModel:
         torch.manual_seed(0)
-        return softened(build(name, space, **sizes))
+        return softened(build(name, space, **sizes), scale=scale)
 
     return make
 
@@ -82,6 +82,16 @@ SMALL_MODELS: Mapping[str, Make] = {
     "pixelcnn": _small("pixelcnn", IMAGE, layers=2, width=4, dropout=0.2),
     "pixelcnn-logistics": _small("pixelcnn", COLOURS, layers=2, width=4, components=2),
     "arm-transformer": _small("arm-transformer", IMAGE, layers=2, width=8, heads=2, dropout=0.2),
+    "realnvp": _small("realnvp", LINE, couplings=4, width=8),
+    "realnvp-plane": _small("realnvp", PLANE, couplings=4, width=8),
+    "glow": _small("glow", IMAGE, scale=0.1, levels=1, steps=2, width=4),
+    "spline-flow": _small("spline-flow", LINE, transforms=2, width=8, bins=4),
+    "spline-flow-plane": _small("spline-flow", PLANE, transforms=2, width=8, bins=4),
+    "residual-flow": _small("residual-flow", LINE, blocks=2, width=8),
+    "residual-flow-plane": _small("residual-flow", PLANE, blocks=2, width=8),
+    "dense-flow-plane": _small("dense-flow", PLANE, blocks=2, growth=4),
+    "idf": _small("idf", IMAGE, scale=0.6, couplings=3, width=8, components=2),
+    "idf-factored-out": _small("idf", LINE, scale=0.6, couplings=4, parts=4, levels=2, width=8, components=2),
     "ppca": _small("ppca", PLANE, latent=1),
     **{
         f"vae {prior}": _taught("vae", IMAGE, latent=2, width=8, prior=prior, components=4)

@@ -17,6 +17,7 @@ from genaisys.models.transformer import TransformerLM, llama
 from genaisys.molecules import annotations as module
 from genaisys.molecules.annotations import annotated, scaffolds_of
 from genaisys.molecules.conditions import condition_tokens, conditions_of, opening
+from genaisys.molecules.generators import generator_for, load_generator
 from genaisys.molecules.parsing import NotAMolecule, canonical
 from genaisys.molecules.prompts import prompts_for
 from genaisys.molecules.properties import PROPERTIES
@@ -230,6 +231,17 @@ def test_what_was_told_is_still_looked_at(model: TransformerLM, monkeypatch: pyt
     assert samples.counts.unwanted == 5
     assert told[0].startswith("<|bos|><QED 0.40><weight 30")
     assert told[0].endswith("><scaffold>c1ccccc1<molecule>")
+
+
+def test_the_shipped_model_is_near_to_what_it_is_told() -> None:
+    wishes = Wishes(values={"weight": 300, "QED": 0.7}, substructure=Chem.MolFromSmiles("c1ccc2[nH]ccc2c1"))
+    assert generator_for(Wishes()) == "smiles-gpt"
+    model = load_generator(generator_for(wishes))
+    samples = sample_molecules(model, 50, MoleculeSampling(wishes=wishes))
+    assert samples.counts.kept / samples.counts.drawn > 0.7  # valid, and with an indole in it
+    mols = [Chem.MolFromSmiles(smiles) for smiles in samples.smiles]
+    for name, value, near in (("weight", 300, 5), ("QED", 0.7, 0.1)):
+        assert np.median([abs(PROPERTIES[name](mol) - value) for mol in mols]) < near
 
 
 def test_the_command_tells_the_model(model: TransformerLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

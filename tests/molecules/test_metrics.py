@@ -20,7 +20,7 @@ from genaisys.molecules.parallel import for_each
 from genaisys.molecules.parsing import parse
 from genaisys.molecules.profiles import passes_filters, profile, scaffold
 from genaisys.molecules.reference import TooFewMolecules, statistics
-from genaisys.molecules.similarity import MorganEncoder, fingerprints, similar
+from genaisys.molecules.similarity import fingerprints
 from genaisys.molecules.tanimoto import mean_powers, nearest
 
 DRUGS = [
@@ -147,16 +147,6 @@ def test_all_metrics_have_the_names_of_moses(monkeypatch: pytest.MonkeyPatch) ->
         assert result[name] == pytest.approx(0, abs=1e-6)
     with pytest.raises(TooFewMolecules):
         metrics(["CC(", "C"], {"Test": reference}, known)
-
-
-def test_neighbours_are_sorted_and_the_same_molecule_is_first() -> None:
-    found = similar("OC(=O)c1ccccc1OC(C)=O", DRUGS, fingerprints(DRUGS), 3)
-    assert found[0].smiles == DRUGS[0]
-    assert found[0].similarity == 1
-    assert [each.similarity for each in found] == sorted((each.similarity for each in found), reverse=True)
-    vectors = MorganEncoder().encode(DRUGS)
-    assert vectors.shape == (6, 1024)
-    assert torch.allclose(vectors.norm(dim=1), torch.ones(6))
 
 
 def test_many_items_keep_their_order_in_processes() -> None:

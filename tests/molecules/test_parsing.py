@@ -53,7 +53,7 @@ def test_rejects_of_a_file_are_counted_by_reason(tmp_path: Path) -> None:
     file.write_text("CCO ethanol\n# a comment\n\nCC(C\nCCC(\nC1CC\nc1ccccc1\n")
     library = read_molecules(file)
     assert library.smiles == ["CCO", "c1ccccc1"]
-    assert library.rejects == {"a branch that is not closed": 2, "a ring that is not closed": 1}
+    assert library.rejects == {"a branch that is not closed": 2, "a ring that is not closed": 1, "empty": 1}
 
 
 def test_tables_have_a_column_of_smiles(tmp_path: Path) -> None:

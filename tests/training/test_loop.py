@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import threading
 from dataclasses import replace
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from genaisys.training import Sums, TensorExamples, TrainingSettings, evaluate, train
-from genaisys.training.loop import RunDiffers, TrainingDiverged, TrainingInterrupted
+from genaisys.training.interruption import TrainingInterrupted
+from genaisys.training.loop import RunDiffers, TrainingDiverged
 from genaisys.training.metrics import read_metrics
 from genaisys.training.objectives import loss_of_tokens, next_tokens
 from genaisys.training.settings import SettingsWrong
@@ -200,6 +202,26 @@ def test_a_folder_that_does_not_tell_what_it_holds_is_refused(tmp_path: Path) ->
     (tmp_path / "run.json").write_bytes(b"\xff")
     with pytest.raises(RunDiffers, match=r"run\.json is damaged"):
         train(Line(), data, None, SETTINGS, tmp_path, objective=squares)
+
+
+def test_a_finished_model_is_not_overwritten_by_another_training(tmp_path: Path) -> None:
+    """Also where somebody has cleared the checkpoints away: what was made of them is worth as much."""
+    data = TensorExamples(torch.ones(8, 1))
+    train(Line(), data, None, SETTINGS, tmp_path, objective=squares)
+    shutil.rmtree(tmp_path / "checkpoints")
+    (tmp_path / "model.safetensors").write_bytes(b"the finished model")
+    other = replace(SETTINGS, learning_rate=0.02)
+    with pytest.raises(RunDiffers, match=r"settings\.learning_rate \(0\.01 there, 0\.02 here\)"):
+        train(Line(), data, None, other, tmp_path, objective=squares)
+    train(Line(), data, None, SETTINGS, tmp_path, objective=squares)  # the same again is no harm
+
+
+def test_a_training_that_has_kept_nothing_yet_may_be_changed(tmp_path: Path) -> None:
+    data = TensorExamples(torch.ones(8, 1))
+    train(Line(), data, None, SETTINGS, tmp_path, objective=squares)
+    shutil.rmtree(tmp_path / "checkpoints")
+    train(Line(), data, None, replace(SETTINGS, learning_rate=0.02), tmp_path, objective=squares)
+    assert steps_of(tmp_path)[-1]["step"] == 20
 
 
 def test_two_trainings_at_once_in_a_folder_are_refused(tmp_path: Path) -> None:

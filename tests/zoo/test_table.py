@@ -8,6 +8,7 @@ import pytest
 from tiny_zoo import tiny_data, tiny_entry
 
 from genaisys.errors import GenaisysError
+from genaisys.training.loop import TrainingInterrupted
 from genaisys.training.metrics import Record
 from genaisys.zoo import runs
 from genaisys.zoo.runs import results_in
@@ -55,6 +56,18 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path, monkeypatch: py
     assert list(failed) == ["bad, seed 3"]
     assert "not finite" in str(failed["bad, seed 3"])
     assert [row["name"] for row in json.loads((tmp_path / "table.json").read_text())] == ["good"]
+
+
+def interrupted(*arguments: Any) -> None:
+    raise TrainingInterrupted("stopped after step 3")
+
+
+def test_an_interruption_stops_them_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [tiny_entry("first", monkeypatch, interrupted), tiny_entry("second", monkeypatch)]
+    watched = Watched()
+    with pytest.raises(TrainingInterrupted):
+        train_all(names, tiny_data(), [0], tmp_path, watched)
+    assert len(watched.runs) == 1
 
 
 def test_rows_are_means_over_seeds() -> None:

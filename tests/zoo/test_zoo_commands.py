@@ -51,7 +51,7 @@ def test_list_asks_the_code_what_each_model_can_do_and_shows_what_was_measured()
     listed = {each["name"]: each for each in json.loads(done.stdout)}
     assert list(listed) == list(ZOO)
     assert listed["factorised"]["abilities"] == {
-        "likelihood": "exact", "lossless": False, "code": None, "bottleneck": False, "invertible": False,
+        "likelihood": "exact", "lossless": True, "code": None, "bottleneck": False, "invertible": False,
         "completes": "any part", "marginals": True, "most_probable": True,
     }  # fmt: skip
     assert listed["factorised"]["measured"]["test_nats"] == pytest.approx(106.3, abs=0.1)
@@ -108,6 +108,8 @@ def test_failures_are_one_plain_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert run(app, ["zoo", "train", "factorised", "--output", "mine"]).exit_code == 0
     saved(torch.full((20, 1, 8, 8), 17), tmp_path / "seventeen.npy")
     saved(torch.zeros(3, 2), tmp_path / "few.npy")
+    reals = saved(torch.randn(40, 4), tmp_path / "reals.npy")
+    assert run(app, ["zoo", "train", "tiny", "--data", reals, "--output", "of-reals"]).exit_code == 0
     (tmp_path / "text.npy").write_text("hello")
     for arguments, message in [
         (["train", "no-such"], "choose from"),
@@ -119,8 +121,11 @@ def test_failures_are_one_plain_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (["evaluate", "no-such"], "there is no trained model no-such"),
         (["evaluate", "mine", "--data", "seventeen.npy"], "expected integers from 0 to 16"),
         (["table", "no-such"], "choose from"),
-        (["compress", "mine", "seventeen.npy", "out"], "does not compress"),
-        (["decompress", "mine", "text.npy", "out"], "does not compress"),
+        (["compress", "of-reals", "reals.npy", "out"], "does not compress"),
+        (["compress", "mine", "seventeen.npy", "out"], "expected integers from 0 to 16"),
+        (["compress", "mine", "no-such.npy", "out"], "cannot be read"),
+        (["decompress", "mine", "text.npy", "out"], "not compressed by this model"),
+        (["decompress", "mine", "no-such", "out"], "the system refuses"),
     ]:
         done = run(app, ["zoo", *arguments])
         assert done.exit_code == 1, (arguments, done.output)

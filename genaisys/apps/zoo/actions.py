@@ -70,7 +70,7 @@ class ZooActions:
         visit.drawn += 1
         test = self.gallery.data.test
         visit.values = tuple(test[visit.drawn * 37 % len(test)].flatten().tolist())
-        return pictures.render_board(visit.values, visit.rows)
+        return self._shown(visit, self._board)
 
     def complete(self, visit: Visit, event: gr.EventData) -> str:
         """The given rows, completed. -> outcome"""
@@ -92,9 +92,8 @@ class ZooActions:
         models = pictures.render_models(results, about, visit.name)
         if not visit.name:
             return models, "", "", ""
-        board = pictures.render_board(visit.values, visit.rows)
         facts = self._shown(visit, lambda visit, exhibit: pictures.render_facts(exhibit))
-        return models, facts, board, self._shown(visit, self._samples)
+        return models, facts, self._shown(visit, self._board), self._shown(visit, self._samples)
 
     def _shown(self, visit: Visit, render: Any) -> str:
         """What ``render`` makes of the visitor's model, or what is wrong."""
@@ -105,6 +104,9 @@ class ZooActions:
                 return render(visit, self.gallery.exhibit(visit.name))
         except Exception as problem:
             return pictures.render_note(plain(problem))
+
+    def _board(self, visit: Visit, exhibit: Exhibit) -> str:
+        return pictures.render_board(visit.values, visit.rows, exhibit.abilities)
 
     def _samples(self, visit: Visit, exhibit: Exhibit) -> str:
         import torch
@@ -126,8 +128,8 @@ class ZooActions:
 
         from genaisys.models.base import Completes
 
-        if not isinstance(exhibit.model, Completes):
-            return pictures.render_note("This model does not complete: it has no conditional distributions of a part.")
+        if not isinstance(exhibit.model, Completes):  # the button of another model, clicked too late
+            return ""
         visit.drawn += 1
         observed = torch.zeros(1, pictures.SIDE, pictures.SIDE, dtype=torch.bool)
         observed[:, : visit.rows] = True
@@ -141,7 +143,7 @@ class ZooActions:
         from genaisys.models.base import Representation
 
         if not isinstance(exhibit.model, Representation):
-            return pictures.render_note("This model has no codes, between which there could be a way.")
+            return ""
         visit.drawn += 1
         test = self.gallery.data.test
         ends = torch.cat([self._drawing(visit), test[visit.drawn * 37 % len(test)][None]])

@@ -16,13 +16,11 @@ if TYPE_CHECKING:  # torch takes seconds to load, and the page should open befor
     from torch import Tensor
 
     from genaisys.apps.zoo.gallery import Exhibit
+    from genaisys.zoo.abilities import Abilities
 
 SIDE, INK = 8, 16  # pixels of a side, and the darkest value
 
-BRAND = (
-    '<link rel="stylesheet" href="/page/zoo.css">'
-    "<div class='brand'><b>gen<i>ai</i>sys</b><span>Generative models, to look at</span></div>"
-)
+BRAND = "<div class='brand'><b>gen<i>ai</i>sys</b><span>Generative models, to look at</span></div>"
 
 
 def render_models(results: Mapping[str, Mapping[str, Any]], about: Mapping[str, str], chosen: str) -> str:
@@ -38,7 +36,7 @@ def render_models(results: Mapping[str, Mapping[str, Any]], about: Mapping[str, 
         state = " aria-current='true'" if name == chosen else ""
         rows.append(
             f"<li><button data-do='choose' data-name='{shown(name)}'{state}><b>{shown(name)}</b>"
-            f"<span>{shown(about[name])}</span><em>{nats}</em></button></li>"
+            f"<em>{nats}</em><span>{shown(about[name])}</span></button></li>"
         )
     return f"<p class='label'>Models of digits</p><ul class='models'>{''.join(rows)}</ul>"
 
@@ -56,7 +54,7 @@ def render_facts(exhibit: Exhibit) -> str:
         f"Fréchet distance {result['fd']:.2f}, precision {result['precision']:.2f}, recall {result['recall']:.2f}",
     ]
     items = "".join(f"<li>{shown(fact[0].upper() + fact[1:])}</li>" for fact in facts if fact)
-    return f"<p class='label'>{shown(exhibit.name)}</p><ul class='facts'>{items}</ul>"
+    return f"<p class='label'>{shown(exhibit.name)}</p><ul class='abilities'>{items}</ul>"
 
 
 def render_digits(x: Tensor, title: str, given: int = 0) -> str:
@@ -77,16 +75,21 @@ def render_note(text: str) -> str:
     return f"<p class='note'>{shown(text)}</p>"
 
 
-def render_board(values: Iterable[int], rows: int) -> str:
+def render_board(values: Iterable[int], rows: int, abilities: Abilities) -> str:
     """The drawing board: cells of ink, a border below the rows that a completion is given, and what can be done."""
+    complete = "<button data-do='complete' class='first'>Complete</button>" if abilities.completes else ""
+    between = "<button data-do='between'>Morph</button>" if abilities.code else ""
+    given = (
+        "<label class='given'>Complete from row"
+        f"<input type='range' min='0' max='{SIDE - 1}' value='{rows}' aria-label='Rows that are given'></label>"
+    )
     cells = "".join(f"<i data-ink='{value}' style='--ink-share:{value / INK:.3f}'></i>" for value in values)
     return (
-        f"<div class='board' data-side='{SIDE}' data-most='{INK}' data-rows='{rows}' style='--rows:{rows}'>"
-        f"<div class='cells' role='img' aria-label='Drawing of 8 by 8 pixels'>{cells}</div>"
-        "<label class='given'>Rows to complete from"
-        f"<input type='range' min='0' max='{SIDE - 1}' value='{rows}' aria-label='Rows to complete from'></label>"
+        f"<div class='board' data-side='{SIDE}' data-most='{INK}' data-rows='{rows}' style='--rows:{rows}'"
+        f"{' data-completes' if complete else ''}>"
+        f"<div class='cells' role='img' aria-label='Drawing of 8 by 8 pixels'>{cells}</div>{given if complete else ''}"
         "<p class='tools'><button data-tool='clear'>Clear</button><button data-do='real'>A real digit</button>"
-        "<button data-do='complete' class='first'>Complete</button><button data-do='between'>Morph</button></p></div>"
+        f"{complete}{between}</p></div>"
     )
 
 

@@ -147,38 +147,39 @@ class GatedPixelCNN(CausalNetwork):
 
     def steps(self, n: int) -> Generator[Tensor, Tensor, None]:
         pad, blocks, places = self.pad, self._blocks, self._as_image(self.places()[None])
-        padded = (n, places.shape[1], self.rows, self.columns + 2 * pad)
-        # What each block reads of either stack, padded as in `forward`.
-        above = [F.pad(places.new_zeros(padded), (0, 0, pad, 0)) for _ in blocks]
-        beside = [places.new_zeros(padded) for _ in blocks]
+        features = places.shape[1]
+        # What each block reads of the vertical stack, padded as in `forward`; and the values of the row above.
+        above = [places.new_zeros(n, features, self.rows + pad, self.columns + 2 * pad) for _ in blocks]
+        values = places.new_zeros(n, features, self.columns)
         for row in range(self.rows):
-            told = self._down(above, beside[0], row, places)
+            told = self._down(above, values, row, places)
+            beside = [places.new_zeros(n, features, self.columns + 2 * pad) for _ in blocks]  # of the horizontal one
             for column in range(self.columns):
                 for channel in range(self.channels):
                     h = places[:, :, row, column]
                     for layer, block in enumerate(blocks):
                         if layer:
-                            beside[layer][:, :, row, column + pad] = h
-                        window = beside[layer][:, :, row, column : column + 2 * pad + 1]
-                        h = block.along_at(window, told[layer][:, :, 0, column], h)
+                            beside[layer][:, :, column + pad] = h
+                        window = beside[layer][:, :, column : column + 2 * pad + 1]
+                        h = block.along_at(window, told[layer][:, :, column], h)
                     numbers = self.out.at(self.dropout(F.elu(self.hidden.at(F.elu(h)))))
                     x = yield numbers.unflatten(1, (self.channels, -1))[:, channel]
-                    mine = beside[0][:, :, row, column + pad].unflatten(1, (self.channels, -1))[:, channel]
+                    mine = beside[0][:, :, column + pad].unflatten(1, (self.channels, -1))[:, channel]
                     mine.copy_(self.values(x))
+            values = beside[0][:, :, pad : pad + self.columns]
 
     def _down(self, above: list[Tensor], values: Tensor, row: int, places: Tensor) -> list[Tensor]:
-        """A row of the vertical stack, from the row of values above it; what it tells each block.
+        """A row of the vertical stack, from the values of the row above it; what it tells each block.
 
-        -> [n, 2 * channels * width, 1, W] each
+        -> [n, 2 * channels * width, W] each
         """
         pad, told = self.pad, []
-        inside = slice(pad, pad + self.columns)
-        v = values[:, :, row - 1 : row, inside] if row else torch.zeros_like(values[:, :, :1, inside])
-        v = v + places[:, :, row : row + 1]  # [n, channels * width, 1, W]
+        v = values + places[:, :, row]  # [n, channels * width, W]
         for block, seen in zip(self._blocks, above, strict=True):
-            seen[:, :, row + pad, inside] = v[:, :, 0]
-            v, tells = block.down(seen[:, :, row : row + pad + 1])
-            told.append(tells)
+            seen[:, :, row + pad, pad : pad + self.columns] = v
+            down, tells = block.down(seen[:, :, row : row + pad + 1])
+            v = down[:, :, 0]
+            told.append(tells[:, :, 0])
         return told
 
     def _as_image(self, vectors: Tensor) -> Tensor:

@@ -8,6 +8,12 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from genaisys.errors import GenaisysError
+
+
+class ShapeUnfit(GenaisysError):
+    """A bijection cannot be made for data of this shape."""
+
 
 class Bijection(nn.Module, ABC):
     """An invertible map from data x to codes z. Maps of integers, and those that keep volumes, have a log-det of 0."""
@@ -19,6 +25,10 @@ class Bijection(nn.Module, ABC):
     @abstractmethod
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x and ``log |det dx/dz|``, which is minus that of ``forward_and_log_det`` at x. [B, *] -> [B, *] and [B]"""
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """x alone, for maps whose log-det costs more than they do. [B, *] -> [B, *]"""
+        return self.inverse_and_log_det(z, context)[0]
 
 
 class Composition(Bijection):
@@ -45,3 +55,8 @@ class Composition(Bijection):
             z, log_det = bijection.inverse_and_log_det(z, context)
             total = total + log_det
         return z, total
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        for bijection in reversed(self._steps):
+            z = bijection.inverse(z, context)
+        return z

@@ -1,1 +1,1 @@
-"""Networks that models take as arguments. They know nothing of probability."""
+"""Networks that know nothing of probability: models take them as arguments."""

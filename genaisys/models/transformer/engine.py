@@ -256,33 +256,20 @@ class Engine:
             self._require_known(tokens)
         if not continuations:
             return torch.zeros(0)
-        with self._turns:
-            while (opened := self.cache.open(prompt, len(prompt))) is None:
-                self._step(admit=False)  # it is our turn to have room
-            pages, start = opened
-            try:
-                last = len(prompt) - 1
-                if start < last:
-                    self.model.prefill(prompt[start:last], start, pages, self.cache.pages)
-                    self.cache.keep(prompt[:last], pages)
-                logits = self.model.decode([prompt[last]], [last], [pages], self.cache.pages, [0])[0]
-                scores = [
-                    self.model.log_likelihoods(logits, len(prompt), pages, self.cache.pages, part)
-                    for part in _passes(continuations)
-                ]
-            finally:
-                self.cache.close(pages)
-        found = torch.cat(scores)
+        found = self._turns.run(lambda: self._scores(prompt, continuations))
         if found.isnan().any():
             raise GenerationFailed("the model gives no number as a likelihood: its weights are damaged")
         return found
 
     def next_piece(self, generation: Generation) -> str:
         """The next piece of its text, for which the engine runs as long as it takes; empty when it has ended."""
+
+        def advance() -> None:
+            if not generation.pieces and generation.finish is None:  # another's step may have brought it
+                self._step()
+
         while not generation.pieces and generation.finish is None:
-            with self._turns:
-                if not generation.pieces and generation.finish is None:
-                    self._step()
+            self._turns.run(advance)
         if generation.pieces:
             return generation.pieces.popleft()
         if generation.error is not None:
@@ -296,11 +283,7 @@ class Engine:
         """
         if generation.finish is None:
             generation.end("cancelled")
-            if self._turns.take():
-                try:
-                    self._clear_away()
-                finally:
-                    self._turns.__exit__()
+            self._turns.run_if_free(self._clear_away)
 
     # -- one step
 
@@ -396,6 +379,24 @@ class Engine:
             self.cache.close(generation.pages)
         while self._waiting and self._waiting[0].finish is not None:
             self._waiting.popleft()
+
+    def _scores(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> Tensor:
+        while (opened := self.cache.open(prompt, len(prompt))) is None:
+            self._step(admit=False)  # it is our turn to have room
+        pages, start = opened
+        try:
+            last = len(prompt) - 1
+            if start < last:
+                self.model.prefill(prompt[start:last], start, pages, self.cache.pages)
+                self.cache.keep(prompt[:last], pages)
+            logits = self.model.decode([prompt[last]], [last], [pages], self.cache.pages, [0])[0]
+            scores = [
+                self.model.log_likelihoods(logits, len(prompt), pages, self.cache.pages, part)
+                for part in _passes(continuations)
+            ]
+        finally:
+            self.cache.close(pages)
+        return torch.cat(scores)
 
     def _matcher(self, tokenizer: Tokenizer, grammar: str) -> Matcher:
         if self._grammars is None:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from genaisys.models.transformer.attention import written_out
 from genaisys.models.transformer.config import TransformerConfig
 from genaisys.models.transformer.kernel import Scratch, attend, begin, decode, finish, keep, project, read_out
 from genaisys.models.transformer.packing import EVERYWHERE, pack, padded, scratch_for
@@ -109,7 +110,7 @@ class PackedTransformer:
                 keys, values = self._held(cache, held_pages, layer)
                 keys = torch.cat([keys[:, :length], key], dim=1)
                 values = torch.cat([values[:, :length], value], dim=1)
-                given = _attention(query, keys, values, seen).transpose(0, 1).flatten(1)
+                given = written_out(query[None], keys[None], values[None], seen)[0].transpose(0, 1).flatten(1)
                 torch.from_numpy(mixed)[:, : given.shape[1]] = given
                 return True
 
@@ -267,16 +268,3 @@ class _Crew:
                 work(worker)
             del work
             self._ready.put(None)
-
-
-def _attention(query: Tensor, keys: Tensor, values: Tensor, seen: Tensor) -> Tensor:
-    """[H, Q, d], [G, K, d], [G, K, d]; the last tokens may not see each other all: [Q, S]. -> [H, Q, d]
-
-    Written out, because a product of bfloat16 matrices is several times as quick as the fused kernel on processors.
-    """
-    heads, length, width = query.shape
-    groups = len(keys)
-    scores = torch.bmm((query * width**-0.5).reshape(groups, -1, width), keys.transpose(1, 2))  # [G, H / G * Q, K]
-    last = scores.view(groups, -1, length, scores.shape[-1])[..., -seen.shape[1] :]
-    last.masked_fill_(~seen, -torch.inf)
-    return torch.bmm(scores.softmax(-1), values).view(heads, length, width)

@@ -33,6 +33,7 @@ from genaisys.models.transformer.simd import (
     multiply_2,
     multiply_4,
     multiply_8,
+    normal_distribution,
     put_line,
 )
 
@@ -44,7 +45,7 @@ Weights = npt.NDArray[np.int8] | Floats
 
 
 # Compiled once for a machine and kept beside the source, by this file's content. That of simd.py, which is compiled in,
-# therefore has to stand here (a test compares it): e41fc3bf55a75c4a
+# therefore has to stand here (a test compares it): d5d6796455058568
 compiled = njit(nogil=True, error_model="numpy", cache=True)
 compiled_in_any_order = njit(nogil=True, error_model="numpy", cache=True, fastmath={"reassoc", "contract"})
 
@@ -536,19 +537,18 @@ def _activate(shape: Shape, outputs: Floats, hidden: Floats, rows: int, first: i
     whole = -(-(last - first) // LANES) * LANES
     for row in range(rows):
         x, y = outputs[row, first:last], hidden[row, first:last]
+        if shape.activation == GELU_TANH:  # the tanh that stands for an erf is a logistic function too
+            for n in range(len(x)):
+                y[n] = np.float32(1.5957691216) * (x[n] + np.float32(0.044715) * x[n] * x[n] * x[n])
+        else:
+            y[:] = x
         if shape.activation == GELU:
-            for n in range(len(x)):
-                y[n] = np.float32(0.5) * x[n] * (np.float32(1) + np.float32(math.erf(x[n] * np.float32(0.7071067812))))
-        else:  # x times the logistic function of x or, of the tanh that stands for an erf, of more than x
-            if shape.activation == GELU_TANH:
-                for n in range(len(x)):
-                    y[n] = np.float32(1.5957691216) * (x[n] + np.float32(0.044715) * x[n] * x[n] * x[n])
-            else:
-                y[:] = x
+            normal_distribution(y, 0, whole)
+        else:
             logistic(y, 0, whole)
-            hidden[row, last : first + whole] = 0
-            for n in range(len(x)):
-                y[n] *= x[n]
+        hidden[row, last : first + whole] = 0
+        for n in range(len(x)):
+            y[n] *= x[n]
         if shape.gated:
             up = outputs[row, shape.hidden + first : shape.hidden + last]
             for n in range(len(x)):

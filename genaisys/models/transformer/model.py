@@ -24,8 +24,10 @@ from torch import Tensor, nn
 from genaisys.models.base import Density, GenerativeModel, Likelihood
 from genaisys.models.spaces import Tokens
 from genaisys.models.transformer.activations import ACTIVATIONS
+from genaisys.models.transformer.attention import attend
 from genaisys.models.transformer.checkpoint import load_weights, open_checkpoint, save_checkpoint
 from genaisys.models.transformer.config import TransformerConfig
+from genaisys.models.transformer.cross_entropy import cross_entropy
 from genaisys.models.transformer.rotary import angles, frequencies, rotate
 
 if TYPE_CHECKING:
@@ -56,15 +58,7 @@ class Attention(nn.Module):
         )
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)
-        mixed = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=mask,
-            is_causal=causal and mask is None,
-            dropout_p=self.dropout if self.training else 0.0,
-            enable_gqa=query.shape[1] != key.shape[1],
-        )
+        mixed = attend(query, key, value, mask, causal, self.dropout if self.training else 0.0)
         return self.output(mixed.transpose(1, 2).flatten(2))  # [B, T, D]
 
 
@@ -318,9 +312,7 @@ def norm(config: TransformerConfig) -> nn.Module:
 
 def _sum_cross_entropy(logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
     """Sum over each row's counted tokens. [B, T, V], [B, T], [B, T] -> [B]"""
-    losses = F.cross_entropy(
-        logits.flatten(0, 1).float(), targets.masked_fill(~counted, -100).flatten(), reduction="none"
-    )
+    losses = cross_entropy(logits.flatten(0, 1), targets.masked_fill(~counted, -1).flatten())
     return losses.view_as(targets).sum(-1)
 
 

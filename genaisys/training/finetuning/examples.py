@@ -12,7 +12,7 @@ read before anything is trained.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -101,6 +101,18 @@ def read_examples(file: Path, kind: Callable[[Mapping[str, Any]], T]) -> list[T]
     if not examples:
         raise ExamplesBroken(f"{file} holds no examples")
     return examples
+
+
+def examples_of(name: str, lines: Iterable[Mapping[str, Any]], kind: Callable[[Mapping[str, Any]], T]) -> list[T]:
+    """The examples of the data set called ``name``, which has these lines.
+
+    Raises:
+        ExamplesBroken: they are of another kind.
+    """
+    try:
+        return [kind(line) for line in lines]
+    except _LineBroken as error:
+        raise ExamplesBroken(f"{name} is for another kind of recipe: each line {error}") from None
 
 
 def conversation(line: Mapping[str, Any]) -> Chat | Continuation:

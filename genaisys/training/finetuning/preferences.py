@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genaisys.models.transformer import TransformerLM
+from genaisys.models.transformer.cross_entropy import cross_entropy
 from genaisys.training.evaluation import modes_kept
 from genaisys.training.finetuning.chat_tokens import Tokenised
 from genaisys.training.finetuning.lora import adapter_off
@@ -72,5 +73,5 @@ def preference_loss(beta: float) -> Objective:
 def log_probs(model: TransformerLM, batch: Batch) -> Tensor:
     """``log p`` of the learned tokens of each text, in nats. -> [number of texts]"""
     logits, targets, segments = logits_of_learned(model, batch)
-    losses = F.cross_entropy(logits, targets, reduction="none")
+    losses = cross_entropy(logits, targets)
     return -losses.new_zeros(int(batch["segments"].max()) + 1).index_add(0, segments, losses)

@@ -11,10 +11,10 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genaisys.models.transformer import TransformerLM
+from genaisys.models.transformer.cross_entropy import cross_entropy
 from genaisys.training.finetuning.chat_tokens import Tokenised
 from genaisys.training.objectives import Sums
 
@@ -78,11 +78,11 @@ def learned_tokens(model: TransformerLM, batch: Batch) -> Sums:
     """``-log p`` in nats of the learned tokens, each given all before it; the metric is ``accuracy``."""
     logits, targets, _ = logits_of_learned(model, batch)
     right = (logits.argmax(-1) == targets).sum()
-    return Sums(F.cross_entropy(logits, targets, reduction="sum"), len(targets), {"accuracy": right})
+    return Sums(cross_entropy(logits, targets).sum(), len(targets), {"accuracy": right})
 
 
 def logits_of_learned(model: TransformerLM, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits in float32 for the N learned tokens alone, these tokens, and their segments. -> [N, V], [N], [N]
+    """Logits for the N learned tokens alone, these tokens, and their segments. -> [N, V], [N], [N]
 
     The head costs a small model as much as a third of its blocks: it is not computed for what is not learned.
     """
@@ -90,4 +90,4 @@ def logits_of_learned(model: TransformerLM, batch: Batch) -> tuple[Tensor, Tenso
     shared = segments.max() >= len(segments)  # otherwise what comes before padding does not see it anyway
     features = model.features(tokens[:, :-1], segments=segments[:, :-1] if shared else None)
     wanted = learned[:, 1:]  # [B, T - 1]
-    return model.head(features[wanted]).float(), tokens[:, 1:][wanted], segments[:, 1:][wanted]
+    return model.head(features[wanted]), tokens[:, 1:][wanted], segments[:, 1:][wanted]

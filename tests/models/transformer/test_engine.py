@@ -30,7 +30,6 @@ from genaisys.models.transformer.grammar import GrammarImpossible, json_schema
 from genaisys.models.transformer.inference import PackedTransformer
 from genaisys.models.transformer.sampling import Sampling
 from genaisys.models.transformer.speculation import PromptLookup
-from genaisys.models.transformer.turns import Turns
 from genaisys.tokenizers import Tokenizer, character_tokenizer
 
 CONTEXT = 3 * PAGE_SIZE
@@ -523,58 +522,6 @@ def test_users_advance_together(characters: Tokenizer) -> None:
     first.close()
     second.close()
     assert pages_in_use(engine) == 0
-
-
-def test_turns_are_taken_in_the_order_of_asking() -> None:
-    turns, order, asked = Turns(), [], []
-
-    def ask(n: int) -> None:
-        with turns:
-            order.append(n)
-
-    with turns:
-        assert not turns.take()
-        for n in range(5):
-            thread = threading.Thread(target=ask, args=(n,))
-            thread.start()
-            asked.append(thread)
-            while len(turns._queue) < n + 2:
-                threading.Event().wait(0.001)
-        assert not turns.take()
-        assert order == []
-    for thread in asked:
-        thread.join(20)
-    assert order == [0, 1, 2, 3, 4]
-    assert turns.take()
-    turns.__exit__()
-    assert turns.take()
-
-
-def test_a_turn_is_exclusive() -> None:
-    turns, inside, most, count = Turns(), 0, 0, 0
-
-    def work() -> None:
-        nonlocal inside, most, count
-        for n in range(200):
-            if n % 4 == 0 and not turns.take():
-                continue
-            if n % 4:
-                turns.__enter__()
-            inside += 1
-            most = max(most, inside)
-            count += 1
-            threading.Event().wait(0)
-            inside -= 1
-            turns.__exit__()
-
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
-    assert most == 1
-    assert count >= 6 * 150
 
 
 # -- what befalls one does not harm the others

@@ -29,6 +29,7 @@ from genaisys.models.transformer.simd import (
     multiply_2,
     multiply_4,
     multiply_8,
+    normal_distribution,
     put_line,
 )
 
@@ -194,6 +195,23 @@ def test_logistic_function() -> None:
     assert x[0] == x[-1] == 5
     assert np.isnan(x[-17:-1]).all()
     np.testing.assert_allclose(x[1:-17], expected[1:-17], rtol=5e-7, atol=2e-38)
+
+
+def test_normal_distribution() -> None:
+    x = np.concatenate([[5], np.linspace(-14, 14, 32_000 - 2), [-np.inf, np.inf], [np.nan] * 16, [5]]).astype(
+        np.float32
+    )
+    expected = np.array([math.erfc(-value / math.sqrt(2)) / 2 for value in x.tolist()])
+
+    @njit
+    def run(x: Any) -> None:
+        normal_distribution(x, 1, len(x) - 2)
+
+    run(x)
+    assert x[0] == x[-1] == 5
+    assert np.isnan(x[-17:-1]).all()
+    np.testing.assert_allclose(x[1:-17], expected[1:-17], rtol=0, atol=3e-7)
+    assert (x[1 : 32_000 // 4] < 1e-10).all(), "far below, nothing cancels"
 
 
 # -- the whole step

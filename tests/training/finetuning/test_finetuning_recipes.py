@@ -22,7 +22,8 @@ from genaisys.models.transformer import TransformerLM
 from genaisys.molecules.conditions import condition_tokens, opening
 from genaisys.training.fields import RecipeWrong
 from genaisys.training.finetuning.added_tokens import add_special_tokens
-from genaisys.training.finetuning.examples import ExamplesBroken, conversation, preference, read_examples
+from genaisys.training.finetuning.data import Data
+from genaisys.training.finetuning.examples import ExamplesBroken, conversation, labelled, preference, read_examples
 from genaisys.training.finetuning.recipes import open_fine_tuning
 from genaisys.training.loop import RunDiffers
 from genaisys.training.metrics import read_metrics
@@ -89,7 +90,7 @@ def test_all_weights(tmp_path: Path) -> None:
 
 
 def test_added_tokens(tmp_path: Path) -> None:
-    lines = [messages(["hi", "<json>1"])] * 5
+    lines = [messages([f"hi {n}", "<json>1"]) for n in range(5)]
     for lora in (None, {"rank": 2}):
         output = tmp_path / f"{lora}"
         file = recipe(tmp_path, "conversations", lines, added_tokens=["<json>"], lora=lora)
@@ -142,7 +143,7 @@ def test_texts(tmp_path: Path) -> None:
 def test_texts_are_learned_with_their_ends_and_not_with_what_they_begin_with(tmp_path: Path) -> None:
     """The loss before is the model's own ``-log p`` a token, exact for molecules behind ``<molecule>`` too."""
     smiles = ["CCO", "CCN", "c1ccccc1", "CC(=O)O", "C" * 70]
-    (tmp_path / "some.smi").write_text("\n".join([*smiles, "C(("]))
+    (tmp_path / "some.smi").write_text("\n".join([*smiles, "C(C"]))
     model = tiny_chat.model()
     add_special_tokens(model, condition_tokens({"weight": np.linspace(0, 200, 50)}))
     model.save_pretrained(tmp_path / "told")
@@ -185,6 +186,25 @@ def test_other_data_is_another_training(tmp_path: Path) -> None:
         open_fine_tuning(file).run(tmp_path / "out")
 
 
+def test_equal_examples_are_all_learned_or_all_held_out(tmp_path: Path) -> None:
+    """Whatever the order of their keys; and none gets lost."""
+    lines = [{"text": f"{n % 7}", "label": "even" if n % 2 else "odd"} for n in range(28)]
+    chats = [
+        messages(["hi", "ho"]),
+        {"messages": [dict(reversed(it.items())) for it in messages(["hi", "ho"])["messages"]]},
+    ]
+    write_lines(tmp_path / "texts.jsonl", lines)
+    write_lines(tmp_path / "chats.jsonl", [*chats, *CHATS])
+    for seed in range(10):
+        learned, held_out = Data(("texts.jsonl",), held_out=0.3, seed=seed).read(labelled, tmp_path)
+        assert len(learned) + len(held_out) == 28
+        assert len(set(held_out)) == 4
+        assert not set(learned) & set(held_out)
+        talks, kept = Data(("chats.jsonl",), held_out=0.4, seed=seed).read(conversation, tmp_path)
+        assert not [talk for talk in talks if talk in kept]
+        assert len(talks) + len(kept) == 7
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -192,7 +212,7 @@ def test_other_data_is_another_training(tmp_path: Path) -> None:
         ({"lorra": {}}, "nothing is called lorra: did you mean lora?"),
         ({"lora": {"rnak": 8}}, "nothing is called lora.rnak: did you mean rank?"),
         ({"lora": {"targets": ["qeury"]}}, "they may be query"),
-        ({"data": {"files": []}}, "data.files"),
+        ({"data": {"files": []}}, "data needs either files or name"),
         ({"data": {"files": ["a.jsonl"], "held_out": 1}}, "data.held_out"),
         ({"data": {"files": ["a.jsonl"], "max_length": 1}}, "data.max_length"),
         ({"kind": "preferences", "lora": None}, "preferences need lora"),
@@ -224,11 +244,11 @@ def test_broken_lines_stop_it_before_it_begins(tmp_path: Path) -> None:
 def test_data_that_is_too_little_or_too_long(tmp_path: Path) -> None:
     with pytest.raises(RecipeWrong, match="too few"):
         open_fine_tuning(recipe(tmp_path, "conversations", CHATS[:1])).run(tmp_path / "out")
-    data = {"files": ["data.jsonl"], "max_length": 5}
+    data = {"files": ["data.jsonl"], "held_out": 0.2, "max_length": 5}
     with pytest.raises(RecipeWrong, match=r"raise data\.max_length"):
-        open_fine_tuning(recipe(tmp_path, "conversations", CHATS * 2, data=data)).run(tmp_path / "out")
+        open_fine_tuning(recipe(tmp_path, "conversations", CHATS, data=data)).run(tmp_path / "out")
     with pytest.raises(RecipeWrong, match="nothing to learn"):
-        open_fine_tuning(recipe(tmp_path, "labels", TEXTS[:1] * 10)).run(tmp_path / "out")
+        open_fine_tuning(recipe(tmp_path, "labels", TEXTS[::2])).run(tmp_path / "out")
 
 
 def test_the_command(tmp_path: Path) -> None:

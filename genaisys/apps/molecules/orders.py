@@ -1,0 +1,116 @@
+"""What a visitor wishes for: from what the page sends to what the generator is asked. None of it is believed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rdkit import Chem
+
+from genaisys.apps.molecules.bench import MOST
+from genaisys.apps.molecules.labels import LABELS
+from genaisys.errors import GenaisysError
+from genaisys.molecules.distributions import distributions
+from genaisys.molecules.parsing import parse
+from genaisys.molecules.profiles import ATOMS
+from genaisys.molecules.sampling import MoleculeSampling
+from genaisys.molecules.wishes import Wishes, WishImpossible, pattern_of
+
+_LARGEST_START = 27  # heavy atoms: no molecule of MOSES has more
+_UNBOUNDED = 1e9
+
+
+class OrderUnreadable(GenaisysError):
+    """The page sent what it never sends."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """
+    Attributes:
+        n: how many molecules.
+        start: what each shall hold; None: anything.
+    """
+
+    n: int
+    sampling: MoleculeSampling
+    start: Chem.Mol | None
+
+
+def read_order(data: Mapping[str, Any], seed: int) -> Order:
+    """The order in what the page has sent: ``count``, ``temperature``, ``start``, and ``ranges`` by property.
+
+    Raises:
+        OrderUnreadable: a number is none, or is out of bounds.
+        NotAMolecule: the start is none.
+        WishImpossible: no molecule of the generator can hold the start.
+        CannotSample: the temperature has no meaning.
+    """
+    text = str(data.get("start") or "").strip()
+    start = read_start(text) if text else None
+    ranges = {name: _range(sent, name) for name, sent in (data.get("ranges") or {}).items() if name in LABELS}
+    sampling = MoleculeSampling(
+        temperature=_number(data.get("temperature", 1), "temperature"),
+        unique=True,
+        wishes=Wishes(ranges, start),
+        seed=seed,
+    )
+    return Order(min(max(int(_number(data.get("count", 24), "count")), 1), MOST), sampling, start)
+
+
+def read_start(smiles: str) -> Chem.Mol:
+    """A molecule, or a part of one, that each proposal shall hold.
+
+    Raises:
+        NotAMolecule: it is none.
+        WishImpossible: it is larger than what the generator writes, or has atoms that it does not know.
+    """
+    mol = parse(smiles)
+    if mol.GetNumAtoms() > _LARGEST_START:
+        raise WishImpossible(
+            f"this start has {mol.GetNumAtoms()} atoms, and the molecules made here have at most {_LARGEST_START}"
+            " (without hydrogen): take a part of it, such as its rings"
+        )
+    foreign = sorted({_symbol(atom) for atom in mol.GetAtoms()} - ATOMS - {"*"})
+    if foreign:
+        raise WishImpossible(
+            f"the generator has never seen {', '.join(foreign)}: it writes C, N, O, S, F, Cl and Br without charge"
+        )
+    return pattern_of(mol)
+
+
+def narrowest(wishes: Wishes) -> str:
+    """Which of the wishes the fewest known molecules fulfil, in words; nothing where no range was wished for."""
+    table = distributions()
+    shares = {name: table[name].share(low, high) for name, (low, high) in wishes.ranges.items()}
+    if not shares:
+        return ""
+    name = min(shares, key=shares.__getitem__)
+    return f"The narrowest wish is {LABELS[name].name.lower()}: {shares[name]:.1%} of known molecules have it."
+
+
+def _symbol(atom: Chem.Atom) -> str:
+    charge = atom.GetFormalCharge()
+    return atom.GetSymbol() + (f" with charge {charge:+d}" if charge else "")
+
+
+def _range(sent: Any, name: str) -> tuple[float, float]:
+    if not isinstance(sent, list | tuple) or len(sent) != 2:
+        raise OrderUnreadable(f"the range of {name} cannot be read: reload the page")
+    low, high = sent
+    return (
+        -_UNBOUNDED if low is None else _number(low, name),
+        _UNBOUNDED if high is None else _number(high, name),
+    )
+
+
+def _number(sent: Any, name: str) -> float:
+    try:
+        number = float(sent)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise OrderUnreadable(f"{name} is no number: reload the page")
+    return number

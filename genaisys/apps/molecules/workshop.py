@@ -1,0 +1,102 @@
+"""What all visitors of the molecules tab share: the generator, and what is known, each made ready once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # RDKit and torch take seconds to load, and the page should open before that
+    from genaisys.models.transformer import TransformerLM
+    from genaisys.molecules.known import KnownMolecules
+
+GENERATOR = "smiles-gpt"
+_LOOK = 0.3  # seconds between two looks at how far the preparation is
+
+Step = tuple[str, int, int]  # what is being done, molecules done, of how many
+
+
+class _Closing(Exception):
+    """The app stops: so shall the preparation."""
+
+
+class Workshop:
+    """Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._generator: TransformerLM | None = None
+        self._known: KnownMolecules | None = None
+        self._loading, self._starting = Lock(), Lock()
+        self._preparation: Thread | None = None
+        self._step: Step = ("", 0, 0)
+        self._failure: Exception | None = None
+        self._closing = Event()
+
+    def warm_up(self) -> None:
+        """Begin to load the generator in the background."""
+        Thread(target=self.generator, name="load the generator of molecules", daemon=True).start()
+
+    def generator(self) -> TransformerLM:
+        """The model that writes molecules, loaded the first time.
+
+        Raises:
+            GenaisysError: see :func:`genaisys.molecules.generators.load_generator`.
+        """
+        from genaisys.molecules.generators import load_generator
+
+        with self._loading:
+            if self._generator is None:
+                self._generator = load_generator(GENERATOR)
+            return self._generator
+
+    @property
+    def known(self) -> KnownMolecules | None:
+        """What is known, where it is ready."""
+        return self._known
+
+    def can_prepare(self) -> bool:
+        """Whether what is known can be made ready without fetching anything."""
+        from genaisys.molecules.known import is_prepared
+        from genaisys.molecules.moses import moses_is_here
+
+        return self._known is not None or is_prepared() or moses_is_here()
+
+    def prepare(self) -> Iterator[Step]:
+        """Make ready what is known, some minutes' work the first time, and tell how far it is.
+
+        Whoever asks while it is under way looks on. Who stops looking does not stop it.
+
+        Raises:
+            GenaisysError: MOSES is not here and cannot be fetched.
+        """
+        with self._starting:
+            if self._known is None and (self._preparation is None or not self._preparation.is_alive()):
+                self._failure = None
+                self._preparation = Thread(target=self._prepare, name="prepare known molecules", daemon=True)
+                self._preparation.start()
+        while self._preparation is not None and self._preparation.is_alive():
+            self._preparation.join(_LOOK)
+            yield self._step
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        """Stop what is under way."""
+        self._closing.set()
+        if self._preparation is not None:
+            self._preparation.join()
+
+    def _prepare(self) -> None:
+        from genaisys.molecules.known import known_molecules
+
+        def on_step(what: str, done: int, total: int) -> None:
+            if self._closing.is_set():
+                raise _Closing
+            self._step = what, done, total
+
+        try:
+            self._known = known_molecules(on_step)
+        except _Closing:
+            pass
+        except Exception as error:  # raised again to those who look on
+            self._failure = error
