@@ -186,8 +186,8 @@ def top_down_vae(
 def residual_vae(
     space: _Space,
     latent: int = 8,
-    levels: int = 3,
-    width: int = 128,
+    levels: int = 2,
+    width: int = 256,
     dropout: float = 0.2,
     input_dropout: float = 0.3,
     free_nats: float = 0.0,
