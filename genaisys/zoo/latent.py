@@ -52,11 +52,11 @@ def _with_prior(section: str, about: str, prior: str, trained: Trainer | None = 
 
 
 def _with_posterior(section: str, about: str, posterior: str) -> Entry:
-    return _entry(section, f"VAE, posterior: {about}", "vae", input_dropout=0.0, posterior=posterior)
+    return _entry(section, f"VAE, posterior: {about}", "vae", input_dropout=0.0, warmup=400, posterior=posterior)
 
 
 ENTRIES: Mapping[str, Entry] = {
-    "vae": _entry("5.3", "variational auto-encoder, 16 dimensions of codes", "vae", input_dropout=0.0),
+    "vae": _entry("5.3", "variational auto-encoder, 16 dimensions of codes", "vae", input_dropout=0.0, warmup=400),
     "vae-standard-prior": _with_prior("5.4.1.3", "standard normal prior", "standard"),
     "vae-mixture-prior": _with_prior("5.4.1.4", "mixture of Gaussians for prior", "mixture"),
     "vae-vampprior": _with_prior("5.4.1.5", "VampPrior", "vamp", _from_data(by_gradient(**_GENTLY))),
@@ -71,7 +71,9 @@ ENTRIES: Mapping[str, Entry] = {
     "vae-inverse-autoregressive": _with_posterior(
         "Kingma et al. 2016", "inverse autoregressive flow", "inverse-autoregressive"
     ),
-    "hyperspherical-vae": _entry("5.4.2.3", "VAE with codes on a sphere", "hyperspherical-vae", input_dropout=0.0),
+    "hyperspherical-vae": _entry(
+        "5.4.2.3", "VAE with codes on a sphere", "hyperspherical-vae", input_dropout=0.0, warmup=400
+    ),
     "bottom-up-vae": _entry(
         "5.5.2.1", "two levels of codes, posterior from below", "bottom-up-vae", input_dropout=0.0, warmup=400
     ),

@@ -11,7 +11,7 @@ from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from genaisys.models.base import Representation
 from genaisys.models.conditionals import Conditional, soft_clamp
-from genaisys.models.latent.bound import LatentVariableModel, at_least, repeated
+from genaisys.models.latent.bound import LatentVariableModel, WarmUp, at_least, repeated
 from genaisys.models.spaces import Integers, Reals
 
 
@@ -38,7 +38,7 @@ class HierarchicalVAE(LatentVariableModel, Representation):
     Args:
         decoder: from what the levels make, to a distribution of data.
         free_nats: what the KL of each level may be at no cost; see :func:`genaisys.models.latent.bound.at_least`.
-        warmup: in the first so many losses of training the weight of the KLs grows from 0 to 1 (Sønderby et al. 2016).
+        warmup: in how many losses of training the weight of the KLs grows to 1 (Sønderby et al. 2016).
     """
 
     def __init__(
@@ -46,9 +46,7 @@ class HierarchicalVAE(LatentVariableModel, Representation):
     ) -> None:
         super().__init__()
         self.space, self.decoder = space, decoder
-        self.free_nats, self.warmup = free_nats, warmup
-        self.register_buffer("losses", torch.zeros(()))  # how many there were in training
-        self.losses: Tensor
+        self.free_nats, self.warmup = free_nats, WarmUp(warmup)
 
     @abstractmethod
     def passed(self, x: Tensor) -> Passed:
@@ -57,10 +55,7 @@ class HierarchicalVAE(LatentVariableModel, Representation):
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
         passed = self.passed(self.space.validated(x))
         kl = at_least(passed.kl, self.free_nats).sum(1)
-        if self.training and self.losses < self.warmup:
-            kl = kl * (self.losses / self.warmup)
-            self.losses += 1
-        return kl - passed.log_likelihood
+        return self.warmup() * kl - passed.log_likelihood
 
     def log_weights(self, x: Tensor, samples: int) -> Tensor:
         passed = self.passed(repeated(x, samples))

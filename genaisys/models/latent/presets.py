@@ -93,6 +93,7 @@ def vae(
     flow_steps: int = 4,
     beta: float = 1.0,
     free_nats: float = 0.0,
+    warmup: int = 0,
 ) -> VAE:
     """A VAE with any of ``PRIORS``, and with a Gaussian posterior or one of ``POSTERIOR_FLOWS``.
 
@@ -112,7 +113,8 @@ def vae(
         flow = _part("posterior", posterior, POSTERIOR_FLOWS)(latent, width, flow_steps)
         q = FlowPosterior(_encoder(space, width, width, blocks, dropout, input_dropout), codes, width, flow)
     p = _part("prior", prior, PRIORS)(space, latent, components)
-    return VAE(space, q, _decoder(space, latent, width, blocks, dropout), p, beta=beta, free_nats=free_nats)
+    decoder = _decoder(space, latent, width, blocks, dropout)
+    return VAE(space, q, decoder, p, beta=beta, free_nats=free_nats, warmup=warmup)
 
 
 def hyperspherical_vae(
@@ -122,6 +124,7 @@ def hyperspherical_vae(
     blocks: int = 1,
     dropout: float = 0.2,
     input_dropout: float = 0.3,
+    warmup: int = 0,
 ) -> HypersphericalVAE:
     """A VAE with codes on the unit sphere of ``latent`` dimensions."""
     codes = Reals((latent,))
@@ -131,6 +134,7 @@ def hyperspherical_vae(
         VonMisesFishers(encoder, codes),
         _decoder(space, latent, width, blocks, dropout),
         UniformSpherePrior(latent),
+        warmup=warmup,
     )
 
 
