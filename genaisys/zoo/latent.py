@@ -39,25 +39,68 @@ def _from_data(trainer: Trainer) -> Trainer:
     return trained
 
 
-def _entry(section: str, about: str, preset: str, trained: Trainer | None = None, **sizes: Any) -> Entry:
+def _entry(
+    section: str, about: str, preset: str, trained: Trainer | None = None, samples: int = 100, **sizes: Any
+) -> Entry:
     trained = trained or by_gradient(**_GENTLY)
-    return Entry("latent-variable models", section, about, preset, trained, sizes, samples=1)
+    return Entry("latent-variable models", section, about, preset, trained, sizes, samples=samples)
 
 
 def _with_prior(section: str, about: str, prior: str, trained: Trainer | None = None) -> Entry:
     """Two dimensions, so that codes can be drawn over the prior."""
-    return _entry(section, about, "vae", trained, latent=2, prior=prior, components=16)
+    return _entry(section, f"VAE, 2 dimensions of codes, {about}", "vae", trained, latent=2, prior=prior, components=16)
+
+
+def _with_posterior(section: str, about: str, posterior: str) -> Entry:
+    return _entry(section, f"VAE, posterior: {about}", "vae", input_dropout=0.0, warmup=400, posterior=posterior)
 
 
 ENTRIES: Mapping[str, Entry] = {
-    "vae": _entry("5.3", "variational auto-encoder, 16 dimensions of codes", "vae", input_dropout=0.0),
-    "vae-standard-prior": _with_prior("5.4.1.3", "2 dimensions of codes, standard normal prior", "standard"),
-    "vae-mixture-prior": _with_prior("5.4.1.4", "2 dimensions of codes, mixture of Gaussians for prior", "mixture"),
-    "vae-vampprior": _with_prior(
-        "5.4.1.5", "2 dimensions of codes, VampPrior", "vamp", _from_data(by_gradient(**_GENTLY))
+    "vae": _entry("5.3", "variational auto-encoder, 16 dimensions of codes", "vae", input_dropout=0.0, warmup=400),
+    "vae-standard-prior": _with_prior("5.4.1.3", "standard normal prior", "standard"),
+    "vae-mixture-prior": _with_prior("5.4.1.4", "mixture of Gaussians for prior", "mixture"),
+    "vae-vampprior": _with_prior("5.4.1.5", "VampPrior", "vamp", _from_data(by_gradient(**_GENTLY))),
+    "vae-gtm-prior": _with_prior("5.4.1.6", "GTM for prior", "gtm"),
+    "vae-gtm-vampprior": _with_prior("5.4.1.7", "GTM-VampPrior", "gtm-vamp"),
+    "vae-flow-prior": _with_prior("5.4.1.8", "flow for prior", "flow"),
+    "vae-autoregressive-prior": _with_prior("5.4.1.9", "autoregressive prior", "autoregressive"),
+    "vae-householder": _with_posterior("5.4.2.1", "Householder flow", "householder"),
+    "vae-orthogonal-sylvester": _with_posterior("5.4.2.2", "orthogonal Sylvester flow", "orthogonal-sylvester"),
+    "vae-householder-sylvester": _with_posterior("5.4.2.2", "Householder Sylvester flow", "householder-sylvester"),
+    "vae-triangular-sylvester": _with_posterior("5.4.2.2", "triangular Sylvester flow", "triangular-sylvester"),
+    "vae-inverse-autoregressive": _with_posterior(
+        "Kingma et al. 2016", "inverse autoregressive flow", "inverse-autoregressive"
     ),
-    "vae-gtm-prior": _with_prior("5.4.1.6", "2 dimensions of codes, GTM for prior", "gtm"),
-    "vae-gtm-vampprior": _with_prior("5.4.1.7", "2 dimensions of codes, GTM-VampPrior", "gtm-vamp"),
-    "vae-flow-prior": _with_prior("5.4.1.8", "2 dimensions of codes, flow for prior", "flow"),
-    "vae-autoregressive-prior": _with_prior("5.4.1.9", "2 dimensions of codes, autoregressive prior", "autoregressive"),
+    "hyperspherical-vae": _entry(
+        "5.4.2.3", "VAE with codes on a sphere", "hyperspherical-vae", input_dropout=0.0, warmup=400
+    ),
+    "bottom-up-vae": _entry(
+        "5.5.2.1", "two levels of codes, posterior from below", "bottom-up-vae", input_dropout=0.0, warmup=400
+    ),
+    "top-down-vae": _entry(
+        "5.5.2.2", "two levels of codes, posterior from above", "top-down-vae", input_dropout=0.0, warmup=400
+    ),
+    "residual-vae": _entry(
+        "Kingma et al. 2016", "levels of codes on a residual stream", "residual-vae", input_dropout=0.0, warmup=600
+    ),
+    "diffusion": _entry(
+        "5.5.3",
+        "diffusion of integers, by the bound",
+        "diffusion",
+        by_gradient(**_GENTLY | {"steps": 2000, "evaluate_every": 200}),
+        samples=1,
+        steps=50,
+        blocks=2,
+        dropout=0.2,
+        schedule="log-snr",
+        predicts="data",
+    ),
+    "diffusion-simple": _entry(
+        "Ho et al. 2020",
+        "diffusion that predicts noise, by L_simple",
+        "diffusion",
+        by_gradient(**_GENTLY | {"steps": 6000, "evaluate_every": 500, "ema_decay": 0.999}),
+        samples=1,
+        objective="simple",
+    ),
 }

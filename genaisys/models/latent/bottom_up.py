@@ -34,12 +34,13 @@ class BottomUpVAE(HierarchicalVAE):
         upper_posterior: Gaussians,
         lower_prior: Gaussians,
         decoder: Conditional,
+        *,
         free_nats: float = 0.0,
+        warmup: int = 0,
     ) -> None:
-        super().__init__()
-        self.space = space
+        super().__init__(space, decoder, free_nats=free_nats, warmup=warmup)
         self.lower_posterior, self.upper_posterior = lower_posterior, upper_posterior
-        self.lower_prior, self.decoder, self.free_nats = lower_prior, decoder, free_nats
+        self.lower_prior = lower_prior
 
     def passed(self, x: Tensor) -> Passed:
         q1 = self.lower_posterior(self._for_networks(x))

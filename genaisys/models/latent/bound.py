@@ -15,7 +15,7 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genaisys.errors import GenaisysError
 from genaisys.models.base import Density, GenerativeModel, Likelihood
@@ -52,6 +52,26 @@ class LatentVariableModel(GenerativeModel, Density):
     def _for_networks(self, x: Tensor) -> Tensor:
         """Data in the units and the type that networks take. [B, *shape]"""
         return self.space.scaled(x).to(next(self.parameters()).dtype)
+
+
+class WarmUp(nn.Module):
+    """The weight of KLs, which grows from 0 to 1 in the first losses of training (Sønderby et al. 2016).
+
+    Before the decoder can read codes they cost more than they are worth, and training would let them collapse.
+    """
+
+    def __init__(self, losses: int) -> None:
+        super().__init__()
+        self.losses = losses
+        self.register_buffer("seen", torch.zeros(()))
+        self.seen: Tensor
+
+    def forward(self) -> float:
+        if not self.training or self.seen >= self.losses:
+            return 1.0
+        weight = self.seen.item() / self.losses
+        self.seen += 1
+        return weight
 
 
 def repeated(x: Tensor, samples: int) -> Tensor:

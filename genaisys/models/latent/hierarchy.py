@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from genaisys.models.base import Representation
-from genaisys.models.conditionals import soft_clamp
-from genaisys.models.latent.bound import LatentVariableModel, at_least, repeated
+from genaisys.models.conditionals import Conditional, soft_clamp
+from genaisys.models.latent.bound import LatentVariableModel, WarmUp, at_least, repeated
+from genaisys.models.spaces import Integers, Reals
 
 
 class Passed(NamedTuple):
@@ -31,11 +32,21 @@ class Passed(NamedTuple):
 class HierarchicalVAE(LatentVariableModel, Representation):
     """Codes on several levels. The level at the top, from which the model generates, is the last.
 
-    The loss is the negative ELBO, in which the KL of each level may be ``free_nats`` at no cost: without that the
-    levels at the top tend to collapse, in top-down models less than in others (trap H3).
+    The loss is the negative ELBO. Levels tend to collapse, at the top and in the first steps of training, in top-down
+    models less than in others (trap H3). Two things help:
+
+    Args:
+        decoder: from what the levels make, to a distribution of data.
+        free_nats: what the KL of each level may be at no cost; see :func:`genaisys.models.latent.bound.at_least`.
+        warmup: in how many losses of training the weight of the KLs grows to 1 (Sønderby et al. 2016).
     """
 
-    free_nats: float
+    def __init__(
+        self, space: Integers | Reals, decoder: Conditional, *, free_nats: float = 0.0, warmup: int = 0
+    ) -> None:
+        super().__init__()
+        self.space, self.decoder = space, decoder
+        self.free_nats, self.warmup = free_nats, WarmUp(warmup)
 
     @abstractmethod
     def passed(self, x: Tensor) -> Passed:
@@ -43,7 +54,8 @@ class HierarchicalVAE(LatentVariableModel, Representation):
 
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
         passed = self.passed(self.space.validated(x))
-        return at_least(passed.kl, self.free_nats).sum(1) - passed.log_likelihood
+        kl = at_least(passed.kl, self.free_nats).sum(1)
+        return self.warmup() * kl - passed.log_likelihood
 
     def log_weights(self, x: Tensor, samples: int) -> Tensor:
         passed = self.passed(repeated(x, samples))

@@ -172,7 +172,10 @@ class UniformSpherePrior(Prior):
 
 
 class VonMisesFishers(Conditional):
-    """A direction and a concentration for each context."""
+    """A direction and a concentration for each context.
+
+    Concentrations begin at about four times the dimensions: codes that are all but uniform teach the decoder nothing.
+    """
 
     space: Reals
 
@@ -187,7 +190,8 @@ class VonMisesFishers(Conditional):
 
     def forward(self, context: Tensor) -> VonMisesFisher:
         numbers = self.net(context)  # [B, L + 1]
-        concentration = soft_clamp(numbers[:, -1], *_LOG_CONCENTRATIONS).exp()
+        first = math.log(4 * self.space.dimensions)
+        concentration = soft_clamp(numbers[:, -1] + first, *_LOG_CONCENTRATIONS).exp()
         return VonMisesFisher(F.normalize(numbers[:, :-1], dim=-1), concentration)
 
 
@@ -207,7 +211,7 @@ class HypersphericalVAE(VAE):
         advantage = (cost - cost.mean()).detach() * len(x) / max(1, len(x) - 1)
         term_of_rejection = advantage * (log_ratio - log_ratio.detach())[0]
         kl = torch.distributions.kl_divergence(q, self.prior(self.posterior))
-        return cost + term_of_rejection + self.beta * kl
+        return cost + term_of_rejection + self.warmup() * self.beta * kl
 
     def encode(self, x: Tensor) -> Tensor:
         """The mean direction. -> [B, L]"""

@@ -93,6 +93,7 @@ def vae(
     flow_steps: int = 4,
     beta: float = 1.0,
     free_nats: float = 0.0,
+    warmup: int = 0,
 ) -> VAE:
     """A VAE with any of ``PRIORS``, and with a Gaussian posterior or one of ``POSTERIOR_FLOWS``.
 
@@ -112,7 +113,8 @@ def vae(
         flow = _part("posterior", posterior, POSTERIOR_FLOWS)(latent, width, flow_steps)
         q = FlowPosterior(_encoder(space, width, width, blocks, dropout, input_dropout), codes, width, flow)
     p = _part("prior", prior, PRIORS)(space, latent, components)
-    return VAE(space, q, _decoder(space, latent, width, blocks, dropout), p, beta=beta, free_nats=free_nats)
+    decoder = _decoder(space, latent, width, blocks, dropout)
+    return VAE(space, q, decoder, p, beta=beta, free_nats=free_nats, warmup=warmup)
 
 
 def hyperspherical_vae(
@@ -122,6 +124,7 @@ def hyperspherical_vae(
     blocks: int = 1,
     dropout: float = 0.2,
     input_dropout: float = 0.3,
+    warmup: int = 0,
 ) -> HypersphericalVAE:
     """A VAE with codes on the unit sphere of ``latent`` dimensions."""
     codes = Reals((latent,))
@@ -131,6 +134,7 @@ def hyperspherical_vae(
         VonMisesFishers(encoder, codes),
         _decoder(space, latent, width, blocks, dropout),
         UniformSpherePrior(latent),
+        warmup=warmup,
     )
 
 
@@ -142,6 +146,7 @@ def bottom_up_vae(
     dropout: float = 0.2,
     input_dropout: float = 0.3,
     free_nats: float = 0.0,
+    warmup: int = 0,
 ) -> BottomUpVAE:
     """Two levels, of ``lower`` and ``upper`` numbers."""
     z1, z2 = Reals((lower,)), Reals((upper,))
@@ -151,7 +156,8 @@ def bottom_up_vae(
         Gaussians(ResidualMLP(lower, Gaussians.numbers(z2), width, 1, dropout), z2),
         Gaussians(ResidualMLP(upper, Gaussians.numbers(z1), width, 1, dropout), z1),
         _decoder(space, lower, width, 1, dropout),
-        free_nats,
+        free_nats=free_nats,
+        warmup=warmup,
     )
 
 
@@ -163,6 +169,7 @@ def top_down_vae(
     dropout: float = 0.2,
     input_dropout: float = 0.3,
     free_nats: float = 0.0,
+    warmup: int = 0,
 ) -> TopDownVAE:
     """Two levels, of ``lower`` and ``upper`` numbers."""
     z1 = Reals((lower,))
@@ -175,18 +182,20 @@ def top_down_vae(
         Gaussians(ResidualMLP(upper, Gaussians.numbers(z1), width, 1, dropout), z1),
         _decoder(space, lower, width, 1, dropout),
         upper,
-        free_nats,
+        free_nats=free_nats,
+        warmup=warmup,
     )
 
 
 def residual_vae(
     space: _Space,
     latent: int = 8,
-    levels: int = 3,
-    width: int = 128,
+    levels: int = 2,
+    width: int = 256,
     dropout: float = 0.2,
     input_dropout: float = 0.3,
     free_nats: float = 0.0,
+    warmup: int = 0,
 ) -> ResidualVAE:
     """``levels`` of ``latent`` numbers each."""
     return ResidualVAE(
@@ -195,7 +204,8 @@ def residual_vae(
         [Level(width, latent, dropout) for _ in range(levels)],
         _decoder(space, width, width, 1, dropout),
         width,
-        free_nats,
+        free_nats=free_nats,
+        warmup=warmup,
     )
 
 

@@ -16,7 +16,7 @@ from genaisys.models.base import inference
 from genaisys.models.conditionals import Conditional, Gaussians
 from genaisys.models.latent.hierarchy import HierarchicalVAE, Passed, level, moved
 from genaisys.models.latent.vae import mode
-from genaisys.models.layers.residual_mlp import ResidualMLP
+from genaisys.models.layers.residual_mlp import ResidualBlock
 from genaisys.models.spaces import Integers, Reals
 
 
@@ -30,12 +30,12 @@ class Level(nn.Module):
 
     def __init__(self, width: int, latent: int, dropout: float = 0.0) -> None:
         super().__init__()
-        space = Reals((latent,))
         self.latent = latent
-        self.up = ResidualMLP(width, width, width, 1, dropout)
-        self.prior = Gaussians(ResidualMLP(width, 2 * latent, width, 1, dropout), space)
-        self.delta = ResidualMLP(2 * width, 2 * latent, width, 1, dropout)
-        self.down = ResidualMLP(width + latent, width, width, 1, dropout)
+        self.up = ResidualBlock(width, dropout)
+        self.prior = Gaussians(_head(width, 2 * latent), Reals((latent,)))
+        self.delta = _head(2 * width, 2 * latent)
+        self.into = nn.Linear(latent, width)
+        self.down = ResidualBlock(width, dropout)
 
     def posterior(self, p: Distribution, h: Tensor, r: Tensor) -> Distribution:
         """That of z given x and the levels above: the prior, moved. h and r: [B, W]"""
@@ -43,8 +43,12 @@ class Level(nn.Module):
 
     def lowered(self, h: Tensor, z: Tensor) -> Tensor:
         """The stream below the level. [B, W], [B, L] -> [B, W]"""
-        out: Tensor = h + self.down(torch.cat([h, z], 1))
+        out: Tensor = self.down(h + self.into(z))
         return out
+
+
+def _head(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, outputs))
 
 
 class ResidualVAE(HierarchicalVAE):
@@ -67,13 +71,13 @@ class ResidualVAE(HierarchicalVAE):
         levels: Iterable[Level],
         decoder: Conditional,
         width: int,
+        *,
         free_nats: float = 0.0,
+        warmup: int = 0,
     ) -> None:
-        super().__init__()
-        self.space = space
-        self.path, self.levels, self.decoder = path, nn.ModuleList(levels), decoder
+        super().__init__(space, decoder, free_nats=free_nats, warmup=warmup)
+        self.path, self.levels = path, nn.ModuleList(levels)
         self.start = nn.Parameter(torch.zeros(width))  # of the stream: [W]
-        self.free_nats = free_nats
 
     def passed(self, x: Tensor) -> Passed:
         h = self.start.expand(len(x), -1)  # [B, W]
@@ -115,7 +119,7 @@ class ResidualVAE(HierarchicalVAE):
         r = self.path(self._for_networks(x))
         path = []
         for each in self._levels:
-            r = r + each.up(r)
+            r = each.up(r)
             path.append(r)
         return path
 

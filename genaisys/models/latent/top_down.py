@@ -42,14 +42,14 @@ class TopDownVAE(HierarchicalVAE):
         lower_prior: Gaussians,
         decoder: Conditional,
         latent: int,
+        *,
         free_nats: float = 0.0,
+        warmup: int = 0,
     ) -> None:
-        super().__init__()
-        self.space = space
+        super().__init__(space, decoder, free_nats=free_nats, warmup=warmup)
         self.lower_path, self.upper_path = lower_path, upper_path
         self.lower_delta, self.upper_delta = lower_delta, upper_delta
-        self.lower_prior, self.decoder = lower_prior, decoder
-        self.latent, self.free_nats = latent, free_nats
+        self.lower_prior, self.latent = lower_prior, latent
 
     def passed(self, x: Tensor) -> Passed:
         r1 = self.lower_path(self._for_networks(x))

@@ -10,7 +10,7 @@ from torch.distributions import Distribution, Independent, kl_divergence
 
 from genaisys.models.base import Representation, inference
 from genaisys.models.conditionals import Conditional
-from genaisys.models.latent.bound import LatentVariableModel, at_least, repeated
+from genaisys.models.latent.bound import LatentVariableModel, WarmUp, at_least, repeated
 from genaisys.models.latent.flow_posterior import drawn
 from genaisys.models.latent.priors import Prior
 from genaisys.models.spaces import Integers, Reals
@@ -31,6 +31,7 @@ class VAE(LatentVariableModel, Representation):
         prior: of codes.
         beta: the weight of the KL (Higgins et al. 2017); other than 1, the loss bounds no likelihood.
         free_nats: what the KL may be at no cost; see :func:`genaisys.models.latent.bound.at_least`.
+        warmup: in how many losses of training the weight of the KL grows to ``beta``.
     """
 
     def __init__(
@@ -42,11 +43,12 @@ class VAE(LatentVariableModel, Representation):
         *,
         beta: float = 1.0,
         free_nats: float = 0.0,
+        warmup: int = 0,
     ) -> None:
         super().__init__()
         self.space = space
         self.posterior, self.decoder, self.prior = posterior, decoder, prior
-        self.beta, self.free_nats = beta, free_nats
+        self.beta, self.free_nats, self.warmup = beta, free_nats, WarmUp(warmup)
 
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
         x = self.space.validated(x)
@@ -56,7 +58,7 @@ class VAE(LatentVariableModel, Representation):
             kl = kl_divergence(q, p)  # [B]
         except NotImplementedError:
             kl = (log_q - p.log_prob(z))[0]
-        return -self.log_likelihood(x, z)[0] + self.beta * at_least(kl, self.free_nats)
+        return -self.log_likelihood(x, z)[0] + self.warmup() * self.beta * at_least(kl, self.free_nats)
 
     def log_weights(self, x: Tensor, samples: int) -> Tensor:
         z, log_q = drawn(self.posterior_of(x), samples)  # [S, B, L], [S, B]

@@ -10,7 +10,7 @@ from torch.distributions import Distribution, Independent, Normal, kl_divergence
 from genaisys.models import Reals
 from genaisys.models.conditionals import Conditional
 from genaisys.models.latent import bound
-from genaisys.models.latent.bound import LatentVariableModel, at_least
+from genaisys.models.latent.bound import LatentVariableModel, WarmUp, at_least
 from genaisys.models.latent.diagnostics import prior_log_prob
 from genaisys.models.latent.ppca import ProbabilisticPCA
 from genaisys.models.latent.priors import StandardNormal
@@ -131,6 +131,14 @@ def test_free_nats_take_the_gradient_of_a_small_divergence_away() -> None:
         else:
             assert loss.item() == 2.0
             assert torch.autograd.grad(loss, kl, allow_unused=True)[0].abs().sum() == 0
+
+
+def test_the_weight_of_divergences_grows_in_training_alone() -> None:
+    warmup = WarmUp(4)
+    assert [warmup() for _ in range(6)] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    warmup = WarmUp(4).eval()
+    assert [warmup(), warmup()] == [1.0, 1.0]
+    assert WarmUp(0)() == 1.0
 
 
 class _Counted(LatentVariableModel):
