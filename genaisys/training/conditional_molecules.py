@@ -14,12 +14,14 @@ well, so that the model is a density of both: it knows which values there are, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from genaisys.models.transformer import TransformerLM
 from genaisys.molecules.annotations import Annotations, annotated
@@ -38,6 +40,7 @@ from genaisys.training.processes import training_processes
 from genaisys.training.settings import TrainingSettings
 from genaisys.training.texts import TextData, tokens_of, training_and_held_out
 
+_WAVES = 6  # of which the curve is a sum on which the embeddings of a property's values begin
 _WHOLE_SCAFFOLD = 0.5  # of the scaffolds that are told are all of a molecule's rings; the others are a part of them
 
 
@@ -126,6 +129,7 @@ class ConditionalTraining:
         if had is None:
             values = {name: known.property(name) for name in self.parts.conditions}
             add_special_tokens(model, condition_tokens(values))
+            _near_values_begin_near(model)
         elif tuple(had.bins) != self.parts.conditions:
             raise RecipeWrong(
                 f"conditions are {', '.join(self.parts.conditions)}: {self.parts.model.start} has learned "
@@ -147,6 +151,27 @@ class ConditionalTraining:
 
 def _told(on_record: Callable[[Record], None], of: int) -> Callable[[int], None]:
     return lambda done: on_record({"step": 0, "preparing": f"properties of molecules: {done:,} of {of:,}"})
+
+
+@torch.no_grad()
+def _near_values_begin_near(model: TransformerLM) -> None:
+    """The values of a property lie on a smooth curve among the embeddings, so that what is learned of one is learned of
+    its neighbours; rows of their own, each learned from the few molecules that have just this value, begin far behind.
+    """
+    assert model.tokenizer is not None
+    conditions = conditions_of(model.tokenizer)
+    assert conditions is not None
+    generator = torch.Generator().manual_seed(0)
+    spread = float(model.embedding.weight[: conditions.scaffold].std())
+    waves = torch.arange(1, _WAVES + 1)  # [W]
+    for bins in conditions.bins.values():
+        angles = torch.linspace(0, math.pi, len(bins.values))[:, None] * waves  # [bins, W]
+        curve = torch.cat([angles.cos(), angles.sin()], dim=1) / waves.repeat(2)  # [bins, 2W]
+        model.embedding.weight[bins.tokens] += (
+            spread * curve @ torch.randn(2 * _WAVES, model.config.width, generator=generator)
+        )
+    for token in (conditions.scaffold, conditions.molecule):
+        model.embedding.weight[token] += spread * torch.randn(model.config.width, generator=generator)
 
 
 def conditioned(

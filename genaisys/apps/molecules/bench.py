@@ -151,5 +151,5 @@ def diversity(proposals: Sequence[Proposal]) -> float | None:
     if len(proposals) < 2:
         return None
     rows = np.frombuffer(b"".join(proposal.fingerprint for proposal in proposals), np.uint8)
-    (means,) = mean_powers(rows.reshape(len(proposals), -1), (1,))
-    return 1 - float(means.mean())
+    similarity, _ = mean_powers(rows.reshape(len(proposals), -1))
+    return 1 - float(similarity.mean())
