@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -113,7 +114,7 @@ def score(
             known = [each for each in map(canonical, read_molecules(Path(reference)).smiles) if each is not None]
             result = metrics(generated, {"Test": statistics(known, "the reference", show)}, known, show)
     if as_json:
-        _print_json(result)
+        _print_json({name: value if math.isfinite(value) else None for name, value in result.items()})
         return
     table = Table("metric", "value")
     for name, value in result.items():
@@ -298,4 +299,4 @@ def _progress(what: str, total: int) -> Iterator[Callable[[str, int, int], None]
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2), file=sys.stdout, flush=True)
+    print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False), file=sys.stdout, flush=True)

@@ -198,6 +198,7 @@ def test_score_against_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert result["valid"] == 0.75
     assert result["Novelty"] == 0.5
     assert result["unique@1000"] == pytest.approx(2 / 3)
+    assert result["Scaf/Test"] is None  # there are none: that is not 0, and JSON has no NaN
 
 
 def test_similar_and_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
