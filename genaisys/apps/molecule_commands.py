@@ -21,6 +21,8 @@ from genaisys.errors import GenaisysError
 
 # RDKit and torch take seconds to import: each verb imports what it needs, so that `--help` is instant.
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+for console in (out, err):
+    console.soft_wrap = not console.is_terminal  # lines of a pipe stay whole
 molecules = typer.Typer(help="New molecules: proposals of a model, not tested compounds.", no_args_is_help=True)
 
 T = TypeVar("T")
@@ -129,9 +131,11 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """How many strings of a file are molecules, and why the others are not; what training needs are clean files."""
-    from genaisys.molecules.drawing import write_molecules
+    from genaisys.molecules.drawing import require_writable, write_molecules
     from genaisys.molecules.files import read_molecules
 
+    if output is not None:
+        require_writable(output, 1)
     library = read_molecules(file)
     if output is not None:
         write_molecules(library.smiles, output)
@@ -149,7 +153,7 @@ def draw(
     output: Annotated[Path, typer.Option("--out", help="An .svg or .png file.")] = Path("molecules.svg"),
 ) -> None:
     """A picture of molecules, with their properties below."""
-    from genaisys.molecules.drawing import CannotWrite, draw_grid
+    from genaisys.molecules.drawing import CannotWrite, draw_grid, require_writable
     from genaisys.molecules.files import read_molecules
     from genaisys.molecules.parsing import parse
     from genaisys.molecules.properties import properties
@@ -157,6 +161,7 @@ def draw(
     if output.suffix.lower() not in (".svg", ".png"):
         raise CannotWrite(f"a picture is an .svg or a .png file, and {output} is neither")
     smiles = [each for name in molecule for each in (read_molecules(Path(name)).smiles if _is_file(name) else [name])]
+    require_writable(output, len(smiles))
     legends = []
     for each in smiles:
         values = properties(parse(each))

@@ -222,6 +222,16 @@ def test_similar_and_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_file_without_molecules_says_why(tmp_path: Path) -> None:
+    file = tmp_path / "some.smi"
+    reasons = "(2 rejected: a ring that is not closed; 1 rejected: a branch that is not closed)"
+    for text, message in {"C1CC\nC1CN\nCC(C\n": reasons, "": "it is empty"}.items():
+        file.write_text(text)
+        done = run(app, ["molecules", "check", str(file)])
+        assert done.exit_code == 1
+        assert message in done.stderr
+
+
 def test_check_counts_rejects_and_keeps_the_rest(tmp_path: Path) -> None:
     file, clean = tmp_path / "some.csv", tmp_path / "clean.smi"
     file.write_text("name,smiles\na,CCO\nb,CC(C\nc,C1CC\nd,c1ccccc1\n")

@@ -1,5 +1,6 @@
 """Drawing texts in step, and molecules by rejection."""
 
+import math
 from itertools import product
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from genaisys.molecules.drawing import CannotWrite, draw_grid, write_molecules
 from genaisys.molecules.generators import GeneratorMissing, load_generator
 from genaisys.molecules.properties import PROPERTIES, properties, properties_of
 from genaisys.molecules.sampling import CannotSample, MoleculeSampling, raw_smiles, sample_molecules, stream_molecules
-from genaisys.molecules.wishes import Wishes, WishImpossible, read_range, read_substructure
+from genaisys.molecules.wishes import Wishes, WishImpossible, read_range, read_substructure, written_range
 from genaisys.tokenizers import smiles_tokenizer
 
 PAD, BOS, EOS = 0, 1, 2
@@ -152,9 +153,12 @@ def test_what_cannot_be_had_is_given_up_with_a_reason(chemist: Words) -> None:
         sample_molecules(chemist, 1, MoleculeSampling(wishes=Wishes({"weight": (900.0, 901.0)})))
 
 
-@pytest.mark.parametrize(("text", "expected"), [("2..3", (2, 3)), ("-1.5..", (-1.5, 1e9)), ("..0.5", (-1e9, 0.5))])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("2..3", (2, 3)), ("-1.5..", (-1.5, math.inf)), ("..-0.5", (-math.inf, -0.5))]
+)
 def test_ranges(text: str, expected: tuple[float, float]) -> None:
     assert read_range(text, "logP") == expected
+    assert written_range(*expected) == text
 
 
 @pytest.mark.parametrize("text", ["", "..", "3", "a..b", "3..2", "nan..2"])

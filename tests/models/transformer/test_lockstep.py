@@ -122,9 +122,7 @@ def test_the_order_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_more_memory_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny(
-        kv_heads=2
-    )  # 2 layers, 2 heads of keys and 2 of values, 8 numbers each
+    model = tiny(kv_heads=2)  # 2 layers, 2 heads of keys and 2 of values, 8 numbers each
     of_a_text = 9 * 2 * (2 + 2) * 8 * 2  # bytes
     monkeypatch.setattr(lockstep, "_MEMORY_LIMIT", 3 * of_a_text + 1)
     held, step = set(), lockstep._Tree._step
