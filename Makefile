@@ -66,7 +66,10 @@ bench: $(VENV)/.bench parts
 	$(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/lora_step.py
 	$(BIN)/python benchmarks/tokenizer_training.py
+	$(BIN)/python benchmarks/molecule_metrics.py
 	$(BIN)/python benchmarks/molecule_generation.py
+	$(BIN)/python benchmarks/molecule_speed.py
+	$(BIN)/python benchmarks/molecule_optimisation.py
 	$(BIN)/python benchmarks/flow_likelihood.py
 	$(BIN)/python benchmarks/arm_sampling.py
 	$(BIN)/python benchmarks/lossless_digits.py

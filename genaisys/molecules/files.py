@@ -71,9 +71,14 @@ def read_molecules(file: Path) -> Library:
         except NotAMolecule as error:
             rejects[error.reason] += 1
     if not kept:
-        reasons = "; ".join(f"{count:,} rejected: {reason}" for reason, count in rejects.most_common(3))
-        raise MoleculesUnreadable(f"{file} holds no molecule ({reasons or 'it is empty'})")
+        raise no_molecule(file, rejects)
     return Library(kept, rejects)
+
+
+def no_molecule(file: Path, rejects: Counter[str]) -> MoleculesUnreadable:
+    """What is said of a file of which nothing could be used."""
+    reasons = "; ".join(f"{count:,} rejected: {reason}" for reason, count in rejects.most_common(3))
+    return MoleculesUnreadable(f"{file} holds no molecule ({reasons or 'it is empty'})")
 
 
 def _text(file: Path) -> str:
