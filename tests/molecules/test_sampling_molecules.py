@@ -76,6 +76,20 @@ def test_each_text_may_have_a_prompt_of_its_own() -> None:
             assert share == pytest.approx(p[token].item(), abs=5 * (p[token].item() / (n // 2)) ** 0.5 + 1e-4)
 
 
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_logits_are_divided_by_the_temperature(temperature: float) -> None:
+    model, n = TransformerLM(gpt(8, 3, layers=1, width=16, heads=2, **SPECIAL)).eval(), 4000
+    with torch.no_grad():
+        model.head.weight.mul_(20)
+    logits = model(torch.tensor([[BOS]]))[0, -1].index_fill(0, torch.tensor([PAD, BOS]), -torch.inf)
+    p = (logits / temperature).softmax(-1)
+    drawn = list(sample_many(model, [BOS], n, generator=generator(), temperature=temperature))
+    for token in range(EOS, 8):
+        share = sum((row or [EOS])[0] == token for row in drawn) / n
+        assert share == pytest.approx(p[token].item(), abs=5 * (p[token].item() / n) ** 0.5 + 2e-3)
+    assert (p - logits.softmax(-1)).abs().max() > 0.03  # the temperature matters
+
+
 def test_top_p_leaves_the_likeliest_tokens() -> None:
     model = TransformerLM(gpt(8, 3, layers=1, width=16, heads=2, **SPECIAL)).eval()
     with torch.no_grad():

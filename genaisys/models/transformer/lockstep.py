@@ -27,6 +27,7 @@ from genaisys.models.transformer.rotary import angles
 _AT_ONCE = 8192  # texts of one tree: a tree is one core's work
 _WIDEST = 1024  # branches that take a step together, where memory allows it
 _MEMORY_LIMIT = 1 << 30  # bytes for the keys and values of a tree
+_AT_HAND = 1 << 22  # probabilities that are searched together
 _GRAIN = 64  # filled up to a multiple: for every new number of rows a product is compiled anew
 
 
@@ -167,7 +168,9 @@ class _Tree:
         below = p.double().cumsum(-1)  # [R, V]
         below /= below[:, -1:].clone()  # so that the last possible token reaches 1, which no random number does
         random = torch.rand(len(branch), 1, dtype=torch.double, generator=self._generator)
-        return torch.searchsorted(below[branch], random, right=True)[:, 0]
+        texts = max(1, _AT_HAND // below.shape[1])
+        parts = zip(branch.split(texts), random.split(texts), strict=True)
+        return torch.cat([torch.searchsorted(below[part], drawn, right=True)[:, 0] for part, drawn in parts])
 
 
 def _widest(config: TransformerConfig) -> int:

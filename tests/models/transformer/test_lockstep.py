@@ -141,6 +141,21 @@ def test_no_more_memory_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None
         drawn(model, 1)
 
 
+def test_texts_are_drawn_in_parts_where_the_vocabulary_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny()
+    together = drawn(model, 300)
+    search, sizes = torch.searchsorted, []
+
+    def watched(below: torch.Tensor, random: torch.Tensor, **settings: bool) -> torch.Tensor:
+        sizes.append(below.numel())
+        return search(below, random, **settings)
+
+    monkeypatch.setattr(torch, "searchsorted", watched)
+    monkeypatch.setattr(lockstep, "_AT_HAND", 10 * 7)
+    assert drawn(model, 300) == together
+    assert max(sizes) == 10 * 7
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_damaged_weights_are_told(value: float) -> None:
     model = tiny()
