@@ -67,6 +67,7 @@ bench: $(VENV)/.bench parts
 	$(BIN)/python benchmarks/lora_step.py
 	$(BIN)/python benchmarks/tokenizer_training.py
 	$(BIN)/python benchmarks/molecule_generation.py
+	$(BIN)/python benchmarks/circuit_likelihood.py
 	$(BIN)/python benchmarks/flow_likelihood.py
 	$(BIN)/python benchmarks/arm_sampling.py
 	$(BIN)/python benchmarks/lossless_digits.py
