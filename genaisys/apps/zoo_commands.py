@@ -42,7 +42,7 @@ class NoLossless(GenaisysError):
 def list_(runs: Runs = RUNS, data: Data = "digits", as_json: AsJson = False) -> None:
     """What each model can do, and how well it did."""
     from genaisys.models.presets import build
-    from genaisys.zoo.abilities import abilities
+    from genaisys.zoo.abilities import abilities, misfit
     from genaisys.zoo.catalogue import ZOO
     from genaisys.zoo.data import load_data
     from genaisys.zoo.runs import results_in, shipped_results
@@ -53,9 +53,10 @@ def list_(runs: Runs = RUNS, data: Data = "digits", as_json: AsJson = False) -> 
     measured |= {row["name"]: row for row in table(results_in(runs / loaded.name))}
     listed = []
     for name, entry in ZOO.items():
-        can = asdict(abilities(build(entry.preset, loaded.space, **entry.sizes)))
         about = {"family": entry.family, "section": entry.section, "about": entry.about}
-        listed.append({"name": name, **about, "abilities": can, "measured": measured.get(name)})
+        reason = misfit(entry, loaded.space)
+        can = None if reason else asdict(abilities(build(entry.preset, loaded.space, **entry.sizes)))
+        listed.append({"name": name, **about, "misfit": reason, "abilities": can, "measured": measured.get(name)})
     if as_json:
         _print_json(listed)
     else:
@@ -114,7 +115,7 @@ def evaluate(
 
 @zoo.command("table")
 def table_(
-    names: Annotated[list[str] | None, typer.Argument(help="Models; all of the zoo if none.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Models; if none, all that such data can have.")] = None,
     data: Data = "digits",
     seeds: Annotated[int, typer.Option(min=1, max=100, help="How many, from 0.")] = 3,
     runs: Runs = RUNS,
@@ -125,13 +126,17 @@ def table_(
     What is done already is not done again. Ctrl-C as in train.
     """
     from genaisys.training.display import live_progress
+    from genaisys.zoo.abilities import misfit
     from genaisys.zoo.catalogue import ZOO
     from genaisys.zoo.data import load_data
     from genaisys.zoo.runs import entry_called, results_in
     from genaisys.zoo.table import MARKDOWN, table, train_all
 
-    chosen = [name for name in names or ZOO if entry_called(name)]
     loaded = load_data(data)
+    if names:
+        chosen = [name for name in names if entry_called(name)]
+    else:
+        chosen = [name for name, entry in ZOO.items() if not misfit(entry, loaded.space)]
     folder = runs / loaded.name
     with live_progress(None, err) as show:
 
@@ -214,6 +219,9 @@ def _list_as_table(listed: list[dict[str, Any]]) -> Table:
             family = each["family"]
             table.add_row(f"[bold]{escape(family)}[/]")
         can, values = each["abilities"], numbers(each["measured"]) if each["measured"] else {}
+        if can is None:
+            table.add_row(f"[dim]{each['name']}[/]", f"[dim]{escape(each['misfit'])}[/]")
+            continue
         able = [_said(can[name]) for name in ("likelihood", "lossless", "code", "completes")]
         table.add_row(each["name"], escape(each["about"]), *able, values.get("nats", ""), values.get("FD", ""))
     return table

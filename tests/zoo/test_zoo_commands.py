@@ -63,6 +63,24 @@ def test_list_asks_the_code_what_each_model_can_do_and_shows_what_was_measured()
     assert "any part" in line
 
 
+def test_list_says_which_models_cannot_be_of_such_data(tmp_path: Path) -> None:
+    done = run(app, ["zoo", "list", "--data", saved(torch.randn(20, 3), tmp_path / "reals.npy"), "--json"])
+    assert done.exit_code == 0, done.output
+    listed = {each["name"]: each for each in json.loads(done.stdout)}
+    assert listed["realnvp"]["misfit"] is None
+    assert listed["factorised"]["abilities"] is None
+    assert "model of integers" in listed["factorised"]["misfit"]
+
+
+def test_table_of_all_leaves_out_what_cannot_be_of_such_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = tiny_entry("tiny", monkeypatch)
+    monkeypatch.setattr("genaisys.zoo.catalogue.ZOO", {each: ZOO[each] for each in ("factorised", name)})
+    reals = saved(torch.randn(40, 4), tmp_path / "reals.npy")
+    done = run(app, ["zoo", "table", "--data", reals, "--seeds", "1", "--json"])
+    assert done.exit_code == 0, done.output
+    assert [row["name"] for row in json.loads(done.stdout)] == ["tiny"]
+
+
 def test_a_model_learns_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name, file = tiny_entry("tiny", monkeypatch), saved(tiny_data().training, tmp_path / "mine.npy")
     done = run(app, ["zoo", "train", name, "--data", file, "--json"])
@@ -117,6 +135,7 @@ def test_failures_are_one_plain_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (["train", "factorised", "--data", "no-such.npy"], "cannot be read"),
         (["train", "factorised", "--data", "text.npy"], "no array of numbers"),
         (["train", "factorised", "--data", "few.npy"], "at least 10"),
+        (["train", "factorised", "--data", "reals.npy"], "factorised is a model of integers"),
         (["train", "factorised", "--seed", "1", "--output", "mine"], "holds another run"),
         (["evaluate", "no-such"], "there is no trained model no-such"),
         (["evaluate", "mine", "--data", "seventeen.npy"], "expected integers from 0 to 16"),
