@@ -43,7 +43,7 @@ def list_(runs: Runs = RUNS, data: Data = "digits", as_json: AsJson = False) -> 
     """What each model can do, and how well it did."""
     from genaisys.models.presets import build
     from genaisys.zoo.abilities import abilities, misfit
-    from genaisys.zoo.catalogue import ZOO
+    from genaisys.zoo.catalogue import entries_for
     from genaisys.zoo.data import load_data
     from genaisys.zoo.runs import results_in, shipped_results
     from genaisys.zoo.table import table
@@ -52,7 +52,7 @@ def list_(runs: Runs = RUNS, data: Data = "digits", as_json: AsJson = False) -> 
     measured = {row["name"]: row for row in table(shipped_results(loaded.name))}
     measured |= {row["name"]: row for row in table(results_in(runs / loaded.name))}
     listed = []
-    for name, entry in ZOO.items():
+    for name, entry in entries_for(loaded.name).items():
         about = {"family": entry.family, "section": entry.section, "about": entry.about}
         reason = misfit(entry, loaded.space)
         can = None if reason else asdict(abilities(build(entry.preset, loaded.space, **entry.sizes)))
@@ -99,12 +99,15 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a trained model on test data."""
-    from genaisys.zoo.data import load_data
+    from genaisys.zoo.data import DATASETS, DataMissing, load_data
     from genaisys.zoo.runs import evaluate_run, open_run, run_of
 
     opened, folder = open_run(model)
     known = run_of(folder)
-    loaded = load_data(data or known.get("data", "digits"))
+    trained_on = known.get("data", "digits")
+    if data is None and trained_on not in DATASETS:
+        raise DataMissing(f"{model} was trained on a file {trained_on}.npy: give it as --data")
+    loaded = load_data(data or trained_on)
     with err.status("measuring …"):
         result = evaluate_run(opened, folder, loaded)
     if as_json:
@@ -127,16 +130,16 @@ def table_(
     """
     from genaisys.training.display import live_progress
     from genaisys.zoo.abilities import misfit
-    from genaisys.zoo.catalogue import ZOO
+    from genaisys.zoo.catalogue import entries_for
     from genaisys.zoo.data import load_data
     from genaisys.zoo.runs import entry_called, results_in
-    from genaisys.zoo.table import MARKDOWN, table, train_all
+    from genaisys.zoo.table import MARKDOWN, published_rows, table, train_all
 
     loaded = load_data(data)
     if names:
         chosen = [name for name in names if entry_called(name)]
     else:
-        chosen = [name for name, entry in ZOO.items() if not misfit(entry, loaded.space)]
+        chosen = [name for name, entry in entries_for(loaded.name).items() if not misfit(entry, loaded.space)]
     folder = runs / loaded.name
     with live_progress(None, err) as show:
 
@@ -145,7 +148,7 @@ def table_(
             return show
 
         failed = train_all(chosen, loaded, range(seeds), folder, on_run)
-    rows = table([result for result in results_in(folder) if result["name"] in chosen])
+    rows = table([result for result in results_in(folder) if result["name"] in chosen]) + published_rows(loaded.name)
     if as_json:
         _print_json(rows)
     else:

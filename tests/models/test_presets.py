@@ -19,17 +19,18 @@ ODD_SPACES = [
 
 @pytest.mark.parametrize("space", ODD_SPACES, ids=str)
 def test_an_entry_of_the_zoo_fits_a_space_or_says_in_one_line_why_not(space: Integers | Reals) -> None:
-    fitting = 0
+    fitting, said = 0, []
     for entry in ZOO.values():
         torch.manual_seed(0)
         try:
             model = build(entry.preset, space, **entry.sizes)
         except GenaisysError as error:
-            assert "\n" not in str(error)
+            said.append(str(error))
             continue
         model.loss(model.sample(2)).mean().backward()
         fitting += 1
     assert fitting > 10
+    assert all(line and "\n" not in line for line in said)
 
 
 @pytest.mark.parametrize("name", ["factorised", "mixture", "chow-liu", "hidden-tree", "einet", "idf"])

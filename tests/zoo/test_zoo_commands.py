@@ -129,12 +129,19 @@ def test_failures_are_one_plain_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     reals = saved(torch.randn(40, 4), tmp_path / "reals.npy")
     assert run(app, ["zoo", "train", "tiny", "--data", reals, "--output", "of-reals"]).exit_code == 0
     (tmp_path / "text.npy").write_text("hello")
+    np.save(tmp_path / "huge.npy", np.full((20, 4), 2**63, np.uint64))
+    np.save(tmp_path / "wide.npy", np.array([[-(2**63), 2**63 - 1]] * 20))
+    np.save(tmp_path / "narrow.npy", np.zeros((20, 0)))
     for arguments, message in [
         (["train", "no-such"], "choose from"),
         (["train", "factorised", "--data", "no-such"], "there are no data 'no-such'"),
         (["train", "factorised", "--data", "no-such.npy"], "cannot be read"),
         (["train", "factorised", "--data", "text.npy"], "no array of numbers"),
         (["train", "factorised", "--data", "few.npy"], "at least 10"),
+        (["train", "factorised", "--data", "huge.npy"], "below 2^63"),
+        (["train", "factorised", "--data", "wide.npy"], "expected a range of at most 65,536"),
+        (["train", "factorised", "--data", "narrow.npy"], "20 rows of 0 numbers"),
+        (["evaluate", "of-reals"], "was trained on a file reals.npy: give it as --data"),
         (["train", "factorised", "--data", "reals.npy"], "factorised is a model of integers"),
         (["train", "factorised", "--seed", "1", "--output", "mine"], "holds another run"),
         (["evaluate", "no-such"], "there is no trained model no-such"),
