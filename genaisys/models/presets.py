@@ -126,7 +126,7 @@ def load_model(folder: str | Path) -> GenerativeModel:
         space = dict(config["space"])
         shape = tuple(int(size) for size in space.pop("shape"))
         model = build(config["model"], _SPACES[space.pop("kind")](shape, **space), **config["sizes"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:  # the last of sizes below zero
         raise CheckpointBroken(f"{files.config_file} is broken: it describes no model ({error})") from error
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name in sorted(expected.keys() | files.shapes.keys()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def fashion_mnist() -> Parts:
     """Fashion-MNIST (Xiao et al. 2017): 28x28 pixels of 0 to 255; 55,000 / 5,000 / 10,000 images.
 
     Raises:
-        DataMissing: Debian's package is not installed.
+        DataMissing: Debian's package is not installed, or its files are damaged.
     """
     files = [_FASHION / f"{part}-{what}-ubyte.gz" for part in ("train", "t10k") for what in _CONTENTS]
     if missing := [file for file in files if not file.is_file()]:
@@ -87,10 +88,14 @@ DATASETS: Mapping[str, Callable[[], Parts]] = {"digits": digits, "fashion-mnist"
 
 def _idx(file: Path) -> Tensor:
     """The format of MNIST: type and number of dimensions, the sizes, then bytes."""
-    content = gzip.decompress(file.read_bytes())
-    dimensions = content[3]
-    shape = np.frombuffer(content, ">i4", dimensions, offset=4).tolist()
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy())
+    try:
+        content = gzip.decompress(file.read_bytes())
+        dimensions = content[3]
+        shape = np.frombuffer(content, ">i4", dimensions, offset=4).tolist()
+        array = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    except (OSError, EOFError, IndexError, ValueError, zlib.error) as error:
+        raise DataMissing(f"{file} is damaged: install dataset-fashion-mnist again ({error})") from error
+    return torch.from_numpy(array.copy())
 
 
 def load_array(file: Path) -> Tensor:

@@ -1,10 +1,13 @@
 """Presets on spaces that they were not made with in mind: a model, or one plain line that says why not."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from genaisys.errors import GenaisysError
-from genaisys.models import Integers, Reals, SpaceUnfit, build
+from genaisys.hub.checkpoints import CheckpointBroken
+from genaisys.models import FactorisedCategorical, Integers, Reals, SpaceUnfit, build, load_model
 from genaisys.zoo.catalogue import ZOO
 
 ODD_SPACES = [
@@ -42,3 +45,25 @@ def test_a_model_of_integers_says_that_it_is_one(name: str) -> None:
 def test_a_single_variable_is_not_factored_out() -> None:
     with pytest.raises(SpaceUnfit, match="single variable"):
         build("idf", Integers((1,), 0, 3), levels=1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"width": 4', '"width": -4'), ('"low": 0', '"low": 9'), ('"shape": [', '"shape": [-1, ')]
+)
+def test_a_damaged_description_is_said_in_plain_words(old: str, new: str, tmp_path: Path) -> None:
+    build("arm-rnn", Integers((3,), 0, 1), width=4).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    text = " ".join(file.read_text().split())
+    assert old in text.replace("[ ", "[")
+    file.write_text(text.replace("[ ", "[").replace(old, new))
+    with pytest.raises(CheckpointBroken, match="it describes no model"):
+        load_model(tmp_path)
+
+
+def test_what_is_impossible_is_summed_out_too() -> None:
+    model = build("factorised", Integers((2,), 0, 2))
+    assert isinstance(model, FactorisedCategorical)
+    model.fit_counts(torch.tensor([[0, 1], [1, 1]]), smoothing=0.0)
+    impossible, observed = torch.tensor([[2, 1]]), torch.tensor([False, True])
+    assert model.log_marginal(impossible, observed).item() == 0.0  # x_1 is always 1
+    assert model.log_prob(impossible).item() == -float("inf")
