@@ -191,6 +191,7 @@ def decompress(
     model: Annotated[str, typer.Argument(help="The model that has compressed the file.")],
     source: Annotated[Path, typer.Argument(metavar="IN", help="The compressed file.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.npy", help="The array of its data.")],
+    as_json: AsJson = False,
 ) -> None:
     """The very data that `compress` was given."""
     from genaisys.zoo.data import save_array
@@ -199,6 +200,9 @@ def decompress(
     with err.status("decompressing …"):
         x = lossless.decompress(source.read_bytes())
     save_array(target, x)
+    if as_json:
+        _print_json({"examples": len(x)})
+        return
     out.print(f"{len(x):,} examples in {escape(str(target))}", soft_wrap=True)
 
 

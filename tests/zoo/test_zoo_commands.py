@@ -116,6 +116,8 @@ def test_what_is_compressed_comes_back(tmp_path: Path, monkeypatch: pytest.Monke
     assert counts["bytes"] == (tmp_path / "small").stat().st_size < data.training.numel() / 4
     done = run(app, ["zoo", "decompress", "model", "small", "again.npy"])
     assert done.exit_code == 0, done.output
+    done = run(app, ["zoo", "decompress", "model", "small", "again.npy", "--json"])
+    assert json.loads(done.stdout) == {"examples": len(data.training)}
     again = np.load(tmp_path / "again.npy")
     assert again.dtype == np.uint8
     assert torch.equal(torch.from_numpy(again).long(), data.training)
