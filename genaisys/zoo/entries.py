@@ -16,7 +16,6 @@ from genaisys.models.base import GenerativeModel
 from genaisys.training import TrainingSettings, fit
 from genaisys.training.metrics import Record
 
-METRICS = "metrics.jsonl"  # in the folder of a trainer: what it has recorded
 OnRecord = Callable[[Record], None]
 # Trains a model on a training part, choosing by a validation part; what it records goes to the last argument, and
 # checkpoints into the folder, from which it goes on.

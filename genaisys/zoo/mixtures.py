@@ -13,8 +13,7 @@ from genaisys.models.circuits.circuit import DiscreteCircuit
 from genaisys.models.factorised import FactorisedCategorical
 from genaisys.models.mixtures import Mixture
 from genaisys.training import fit_by_em
-from genaisys.training.metrics import MetricsLog, Record
-from genaisys.zoo.entries import METRICS, Entry, OnRecord, Trainer
+from genaisys.zoo.entries import Entry, OnRecord, Trainer
 
 
 def _by_counting(
@@ -33,14 +32,7 @@ def by_em(iterations: int) -> Trainer:
         assert isinstance(model, Mixture | DiscreteCircuit)
         torch.manual_seed(seed)
         model.initialise(x)
-        folder.mkdir(parents=True, exist_ok=True)
-        with MetricsLog(folder / METRICS, 0) as log:
-
-            def keep(record: Record) -> None:
-                log.add(record)
-                on_record(record)
-
-            fit_by_em(model, x, validation, iterations, on_record=keep)
+        fit_by_em(model, x, validation, iterations, folder, on_record=on_record)
 
     return trained
 

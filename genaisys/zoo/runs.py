@@ -28,12 +28,12 @@ from genaisys.models.presets import build, load_model
 from genaisys.training.metrics import read_metrics
 from genaisys.zoo.catalogue import ZOO, entries_for
 from genaisys.zoo.data import Parts
-from genaisys.zoo.entries import METRICS, Entry, OnRecord
+from genaisys.zoo.entries import Entry, OnRecord
 from genaisys.zoo.evaluation import Measured, measure
 from genaisys.zoo.sheet import draw_sheet
 
 SHIPPED = Path(__file__).with_name("weights")
-RESULT, SHEET = "result.json", "sheet.png"
+RESULT, METRICS, SHEET = "result.json", "metrics.jsonl", "sheet.png"
 _RUN, _SECONDS, _TRAINING = "run.json", "seconds.json", "training"
 
 Result = dict[str, Any]
