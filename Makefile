@@ -68,6 +68,7 @@ bench: $(VENV)/.bench parts
 	$(BIN)/python benchmarks/tokenizer_training.py
 	$(BIN)/python benchmarks/molecule_metrics.py
 	$(BIN)/python benchmarks/molecule_generation.py
+	$(BIN)/python benchmarks/circuit_likelihood.py
 	$(BIN)/python benchmarks/molecule_speed.py
 	$(BIN)/python benchmarks/molecule_optimisation.py
 	$(BIN)/python benchmarks/flow_likelihood.py

@@ -42,8 +42,8 @@ class NoLossless(GenaisysError):
 def list_(runs: Runs = RUNS, data: Data = "digits", as_json: AsJson = False) -> None:
     """What each model can do, and how well it did."""
     from genaisys.models.presets import build
-    from genaisys.zoo.abilities import abilities
-    from genaisys.zoo.catalogue import ZOO
+    from genaisys.zoo.abilities import abilities, misfit
+    from genaisys.zoo.catalogue import entries_for
     from genaisys.zoo.data import load_data
     from genaisys.zoo.runs import results_in, shipped_results
     from genaisys.zoo.table import table
@@ -52,10 +52,11 @@ def list_(runs: Runs = RUNS, data: Data = "digits", as_json: AsJson = False) -> 
     measured = {row["name"]: row for row in table(shipped_results(loaded.name))}
     measured |= {row["name"]: row for row in table(results_in(runs / loaded.name))}
     listed = []
-    for name, entry in ZOO.items():
-        can = asdict(abilities(build(entry.preset, loaded.space, **entry.sizes)))
+    for name, entry in entries_for(loaded.name).items():
         about = {"family": entry.family, "section": entry.section, "about": entry.about}
-        listed.append({"name": name, **about, "abilities": can, "measured": measured.get(name)})
+        reason = misfit(entry, loaded.space)
+        can = None if reason else asdict(abilities(build(entry.preset, loaded.space, **entry.sizes)))
+        listed.append({"name": name, **about, "misfit": reason, "abilities": can, "measured": measured.get(name)})
     if as_json:
         _print_json(listed)
     else:
@@ -98,12 +99,15 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a trained model on test data."""
-    from genaisys.zoo.data import load_data
+    from genaisys.zoo.data import DATASETS, DataMissing, load_data
     from genaisys.zoo.runs import evaluate_run, open_run, run_of
 
     opened, folder = open_run(model)
     known = run_of(folder)
-    loaded = load_data(data or known.get("data", "digits"))
+    trained_on = known.get("data", "digits")
+    if data is None and trained_on not in DATASETS:
+        raise DataMissing(f"{model} was trained on a file {trained_on}.npy: give it as --data")
+    loaded = load_data(data or trained_on)
     with err.status("measuring …"):
         result = evaluate_run(opened, folder, loaded)
     if as_json:
@@ -114,7 +118,7 @@ def evaluate(
 
 @zoo.command("table")
 def table_(
-    names: Annotated[list[str] | None, typer.Argument(help="Models; all of the zoo if none.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Models; if none, all that such data can have.")] = None,
     data: Data = "digits",
     seeds: Annotated[int, typer.Option(min=1, max=100, help="How many, from 0.")] = 3,
     runs: Runs = RUNS,
@@ -125,13 +129,17 @@ def table_(
     What is done already is not done again. Ctrl-C as in train.
     """
     from genaisys.training.display import live_progress
-    from genaisys.zoo.catalogue import ZOO
+    from genaisys.zoo.abilities import misfit
+    from genaisys.zoo.catalogue import entries_for
     from genaisys.zoo.data import load_data
     from genaisys.zoo.runs import entry_called, results_in
-    from genaisys.zoo.table import MARKDOWN, table, train_all
+    from genaisys.zoo.table import MARKDOWN, published_rows, table, train_all
 
-    chosen = [name for name in names or ZOO if entry_called(name)]
     loaded = load_data(data)
+    if names:
+        chosen = [name for name in names if entry_called(name)]
+    else:
+        chosen = [name for name, entry in entries_for(loaded.name).items() if not misfit(entry, loaded.space)]
     folder = runs / loaded.name
     with live_progress(None, err) as show:
 
@@ -140,7 +148,7 @@ def table_(
             return show
 
         failed = train_all(chosen, loaded, range(seeds), folder, on_run)
-    rows = table([result for result in results_in(folder) if result["name"] in chosen])
+    rows = table([result for result in results_in(folder) if result["name"] in chosen]) + published_rows(loaded.name)
     if as_json:
         _print_json(rows)
     else:
@@ -183,6 +191,7 @@ def decompress(
     model: Annotated[str, typer.Argument(help="The model that has compressed the file.")],
     source: Annotated[Path, typer.Argument(metavar="IN", help="The compressed file.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.npy", help="The array of its data.")],
+    as_json: AsJson = False,
 ) -> None:
     """The very data that `compress` was given."""
     from genaisys.zoo.data import save_array
@@ -191,6 +200,9 @@ def decompress(
     with err.status("decompressing …"):
         x = lossless.decompress(source.read_bytes())
     save_array(target, x)
+    if as_json:
+        _print_json({"examples": len(x)})
+        return
     out.print(f"{len(x):,} examples in {escape(str(target))}", soft_wrap=True)
 
 
@@ -214,6 +226,9 @@ def _list_as_table(listed: list[dict[str, Any]]) -> Table:
             family = each["family"]
             table.add_row(f"[bold]{escape(family)}[/]")
         can, values = each["abilities"], numbers(each["measured"]) if each["measured"] else {}
+        if can is None:
+            table.add_row(f"[dim]{each['name']}[/]", f"[dim]{escape(each['misfit'])}[/]")
+            continue
         able = [_said(can[name]) for name in ("likelihood", "lossless", "code", "completes")]
         table.add_row(each["name"], escape(each["about"]), *able, values.get("nats", ""), values.get("FD", ""))
     return table

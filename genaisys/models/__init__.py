@@ -9,6 +9,7 @@ _HOMES = {
     "Reals": "spaces",
     "Tokens": "spaces",
     "OutOfSpace": "spaces",
+    "SpaceUnfit": "spaces",
     "build": "presets",
     "load_model": "presets",
     "FactorisedCategorical": "factorised",

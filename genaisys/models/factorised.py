@@ -42,7 +42,7 @@ class FactorisedCategorical(CodesInTurn, Density, Queries, MostProbable):
         return self._log_probs(x).flatten(1).sum(1)
 
     def log_marginal(self, x: Tensor, observed: Tensor) -> Tensor:
-        return (self._log_probs(x) * observed).flatten(1).sum(1)
+        return self._log_probs(x).masked_fill(~observed, 0.0).flatten(1).sum(1)
 
     def complete(self, x: Tensor, observed: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         return torch.where(observed, self.space.validated(x), self.sample(len(x), generator=generator))

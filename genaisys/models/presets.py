@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from genaisys.models.flows.splines import SplineFlow
 from genaisys.models.latent import presets as latent
 from genaisys.models.latent.ppca import probabilistic_pca
 from genaisys.models.mixtures import categorical_mixture, gaussian_mixture
-from genaisys.models.spaces import Integers, Reals
+from genaisys.models.spaces import Integers, Reals, SpaceUnfit
 
 # From a space and sizes, which are numbers, strings and yes or no, to a model with random weights.
 PRESETS: Mapping[str, Callable[..., GenerativeModel]] = {
@@ -84,11 +85,15 @@ def build(name: str, space: Integers | Reals, **sizes: Any) -> GenerativeModel:
 
     Raises:
         NotAPreset: there is none.
+        SpaceUnfit: it cannot be of such data.
         TypeError: the preset has no such size.
     """
     if name not in PRESETS:
         raise NotAPreset(f"there is no model {name!r}: choose from {', '.join(PRESETS)}")
-    model = PRESETS[name](space, **sizes)
+    preset = PRESETS[name]
+    if not isinstance(space, signature(preset, eval_str=True).parameters["space"].annotation):
+        raise SpaceUnfit(f"{name} is a model of integers, and these data are real numbers")
+    model = preset(space, **sizes)
     model.preset = Preset(name, space, sizes)
     return model
 
@@ -121,7 +126,7 @@ def load_model(folder: str | Path) -> GenerativeModel:
         space = dict(config["space"])
         shape = tuple(int(size) for size in space.pop("shape"))
         model = build(config["model"], _SPACES[space.pop("kind")](shape, **space), **config["sizes"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:  # the last of sizes below zero
         raise CheckpointBroken(f"{files.config_file} is broken: it describes no model ({error})") from error
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name in sorted(expected.keys() | files.shapes.keys()):

@@ -20,6 +20,10 @@ class OutOfSpace(GenaisysError):
     """Data that the model's space does not hold; the message says what was expected and what came."""
 
 
+class SpaceUnfit(GenaisysError):
+    """A model cannot be made for data of this space; the message says for which it can."""
+
+
 @dataclass(frozen=True, slots=True)
 class Integers:
     """Integers from ``low`` to ``high``, both included: pixels, counts, classes.

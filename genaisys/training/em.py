@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from genaisys.training.checkpoints import Checkpoint, Checkpoints
 from genaisys.training.loop import TrainingResult
-from genaisys.training.metrics import Record
+from genaisys.training.metrics import MetricsLog, Record
 
 _AT_ONCE = 512  # held-out examples
+_BETWEEN_CHECKPOINTS = 20.0  # seconds
 
 
 class LearnsByEM(Protocol):
@@ -38,6 +42,7 @@ def fit_by_em(
     x: Tensor,
     held_out: Tensor,
     iterations: int,
+    folder: Path | None = None,
     *,
     patience: int = 10,
     on_record: Callable[[Record], None] = lambda record: None,
@@ -46,25 +51,51 @@ def fit_by_em(
 
     Args:
         x: [N, *shape], of the model's space; each iteration passes over all.
+        folder: keeps metrics and checkpoints, from which the same call goes on; None: nothing is kept.
         patience: it ends after so many iterations without a better held-out loss.
         on_record: is given the loss of each iteration, and the held-out loss after it, as by the training loop.
 
     Raises:
         OutOfSpace: the data are not of the model's space.
+        CheckpointNotKept: a checkpoint cannot be written.
     """
-    began = time.monotonic()
-    step = best_step = 0
-    best, kept = _mean_loss(model, held_out), _copied(model)
-    while step < iterations and step - best_step < patience:
-        step += 1
-        on_record({"step": step, "loss": -model.em_step(x).item()})
-        measured = _mean_loss(model, held_out)
-        seconds = round(time.monotonic() - began, 3)
-        on_record({"step": step, "held_out": {"loss": measured}, "seconds": seconds})
-        if measured < best:
-            best_step, best, kept = step, measured, _copied(model)
+    began = saved = time.monotonic()
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    checkpoints = None if folder is None else Checkpoints(folder / "checkpoints")
+    if checkpoints and (last := checkpoints.last()):
+        course, kept = _Course(**last.state), last.tensors["kept"]
+        model.load_state_dict(last.tensors["model"])
+    else:
+        course, kept = _Course(0, 0, _mean_loss(model, held_out)), _copied(model)
+    with MetricsLog((folder or Path()) / "metrics.jsonl", course.step, writes=folder is not None) as log:
+
+        def keep(record: Record) -> None:
+            log.add(record)
+            on_record(record)
+
+        while course.step < iterations and course.step - course.best_step < patience:
+            course.step += 1
+            keep({"step": course.step, "loss": -model.em_step(x).item()})
+            measured = _mean_loss(model, held_out)
+            seconds = round(time.monotonic() - began, 3)
+            keep({"step": course.step, "held_out": {"loss": measured}, "seconds": seconds})
+            if measured < course.best:
+                course.best_step, course.best, kept = course.step, measured, _copied(model)
+            if checkpoints and time.monotonic() - saved >= _BETWEEN_CHECKPOINTS:
+                checkpoints.write(Checkpoint(asdict(course), {"model": model.state_dict(), "kept": kept}))
+                saved = time.monotonic()
     model.load_state_dict(kept)
-    return TrainingResult(step, best_step, {"loss": best})
+    return TrainingResult(course.step, course.best_step, {"loss": course.best})
+
+
+@dataclass
+class _Course:
+    """How far a training has come, and the held-out loss that was best until then."""
+
+    step: int
+    best_step: int
+    best: float
 
 
 @torch.no_grad()

@@ -106,7 +106,7 @@ def train(
     if held_out is not None:
         require_enough(held_out)
     run = {"settings": asdict(settings), "processes": processes.num_processes, **(described or {})}
-    with claimed(folder, run, processes.is_main_process), modes_kept(model):
+    with claimed(folder, run) if processes.is_main_process else nullcontext(), modes_kept(model):
         model.to(processes.device).train()
         set_seed(settings.seed + processes.process_index)
         return _Training(

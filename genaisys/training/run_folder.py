@@ -1,4 +1,4 @@
-"""The folder of one training: whose it is, and that nobody else writes into it."""
+"""The folder of a training: for one training alone, and for the same one again."""
 
 from __future__ import annotations
 
@@ -21,19 +21,15 @@ class RunDiffers(GenaisysError):
 
 
 @contextmanager
-def claimed(folder: Path, run: Mapping[str, Any], main: bool) -> Iterator[None]:
+def claimed(folder: Path, run: Mapping[str, Any]) -> Iterator[None]:
     """The folder for this training alone, which is the one that it has been, if it has been one.
 
     Args:
-        run: what must be equal for a training to be the same, as JSON.
-        main: whether this is the process that writes.
+        run: what must be equal for what the folder holds to go on.
 
     Raises:
-        RunDiffers: it holds another training, one that is running, or files that are no training's.
+        RunDiffers: it holds something else.
     """
-    if not main:
-        yield
-        return
     folder.mkdir(parents=True, exist_ok=True)
     _require_own_folder(folder)
     lock = FileLock(folder / ".lock")

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
+from genaisys.errors import GenaisysError
 from genaisys.models.base import Completes, Density, GenerativeModel, Lossless, MostProbable, Queries, Representation
+from genaisys.models.presets import build
 from genaisys.models.spaces import Integers, Reals
+from genaisys.zoo.entries import Entry
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,12 @@ def abilities(model: GenerativeModel) -> Abilities:
         marginals=isinstance(model, Queries),
         most_probable=isinstance(model, MostProbable),
     )
+
+
+def misfit(entry: Entry, space: Integers | Reals) -> str | None:
+    """Why a model of the zoo cannot be made for data of a space; None: it can."""
+    try:
+        build(entry.preset, space, **entry.sizes)
+    except GenaisysError as error:
+        return str(error)
+    return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from genaisys.models.spaces import Integers, Reals
 
 _FASHION = Path("/usr/share/datasets/fashion-mnist")
 _LARGEST = 1 << 30  # bytes of a file
+_MOST_LEVELS = 1 << 16  # of integers: models have a number for each
 
 
 class DataMissing(GenaisysError):
@@ -28,6 +31,7 @@ class Parts:
 
     Attributes:
         classes: of the images of each part, [N]; None where they are not known.
+        digest: of the file that they are from; None where the name says all.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Parts:
     validation: Tensor
     test: Tensor
     classes: tuple[Tensor, Tensor, Tensor] | None = None
+    digest: str | None = None
 
 
 def load_data(name: str) -> Parts:
@@ -66,7 +71,7 @@ def fashion_mnist() -> Parts:
     """Fashion-MNIST (Xiao et al. 2017): 28x28 pixels of 0 to 255; 55,000 / 5,000 / 10,000 images.
 
     Raises:
-        DataMissing: Debian's package is not installed.
+        DataMissing: Debian's package is not installed, or its files are damaged.
     """
     files = [_FASHION / f"{part}-{what}-ubyte.gz" for part in ("train", "t10k") for what in _CONTENTS]
     if missing := [file for file in files if not file.is_file()]:
@@ -83,10 +88,14 @@ DATASETS: Mapping[str, Callable[[], Parts]] = {"digits": digits, "fashion-mnist"
 
 def _idx(file: Path) -> Tensor:
     """The format of MNIST: type and number of dimensions, the sizes, then bytes."""
-    content = gzip.decompress(file.read_bytes())
-    dimensions = content[3]
-    shape = np.frombuffer(content, ">i4", dimensions, offset=4).tolist()
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy())
+    try:
+        content = gzip.decompress(file.read_bytes())
+        dimensions = content[3]
+        shape = np.frombuffer(content, ">i4", dimensions, offset=4).tolist()
+        array = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    except (OSError, EOFError, IndexError, ValueError, zlib.error) as error:
+        raise DataMissing(f"{file} is damaged: install dataset-fashion-mnist again ({error})") from error
+    return torch.from_numpy(array.copy())
 
 
 def load_array(file: Path) -> Tensor:
@@ -105,6 +114,8 @@ def load_array(file: Path) -> Tensor:
         raise DataMissing(f"{file} is no array of numbers: save it with numpy.save ({error})") from error
     if not isinstance(array, np.ndarray) or array.ndim < 2 or array.dtype.kind not in "buif":
         raise DataMissing(f"{file} holds no rows of numbers: save an array [N, *shape] with numpy.save")
+    if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
+        raise DataMissing(f"{file} holds numbers up to {array.max()}: expected integers below 2^63")
     x = torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
     if not torch.isfinite(x).all():
         raise DataMissing(f"{file} holds NaN or infinity: leave these rows out")
@@ -121,10 +132,17 @@ def save_array(file: Path, x: Tensor) -> None:
 def _array(file: Path) -> Parts:
     """[N, *shape]: a tenth each for validation and test, drawn with seed 0."""
     x = load_array(file)
-    if len(x) < 10:
-        raise DataMissing(f"{file} holds {len(x)} rows: expected at least 10")
+    if len(x) < 10 or not x.numel():
+        raise DataMissing(f"{file} holds {len(x)} rows of {x[:1].numel()} numbers: expected at least 10 rows")
     shape = tuple(x.shape[1:])
-    space = Reals(shape) if x.is_floating_point() else Integers(shape, int(x.min()), int(x.max()))
+    low, high = x.min().item(), x.max().item()
+    if not x.is_floating_point() and high - low >= _MOST_LEVELS:
+        raise DataMissing(
+            f"{file} holds integers from {low} to {high}: expected a range of at most {_MOST_LEVELS:,}; "
+            "save them as floats"
+        )
+    space = Reals(shape) if x.is_floating_point() else Integers(shape, int(low), int(high))
+    digest = hashlib.blake2b(x.numpy().tobytes(), digest_size=8).hexdigest()
     x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))]
     tenth = len(x) // 10
-    return Parts(file.stem, space, x[2 * tenth :], x[:tenth], x[tenth : 2 * tenth])
+    return Parts(file.stem, space, x[2 * tenth :], x[:tenth], x[tenth : 2 * tenth], digest=digest)

@@ -32,7 +32,7 @@ def by_em(iterations: int) -> Trainer:
         assert isinstance(model, Mixture | DiscreteCircuit)
         torch.manual_seed(seed)
         model.initialise(x)
-        fit_by_em(model, x, validation, iterations, on_record=on_record)
+        fit_by_em(model, x, validation, iterations, folder, on_record=on_record)
 
     return trained
 

@@ -26,7 +26,7 @@ from genaisys.hub.checkpoints import CONFIG, CheckpointBroken, read_json
 from genaisys.models.base import GenerativeModel
 from genaisys.models.presets import build, load_model
 from genaisys.training.metrics import read_metrics
-from genaisys.zoo.catalogue import ZOO
+from genaisys.zoo.catalogue import ZOO, entries_for
 from genaisys.zoo.data import Parts
 from genaisys.zoo.entries import Entry, OnRecord
 from genaisys.zoo.evaluation import Measured, measure
@@ -47,14 +47,15 @@ class RunOfAnother(GenaisysError):
     """The folder holds the run of another model, of other data, or with another seed."""
 
 
-def entry_called(name: str) -> Entry:
-    """
+def entry_called(name: str, data: str = "digits") -> Entry:
+    """The model of that name, for the data of that name.
+
     Raises:
         NotInZoo: there is none.
     """
     if name not in ZOO:
         raise NotInZoo(f"there is no model {name!r} in the zoo: choose from {', '.join(ZOO)}")
-    return ZOO[name]
+    return entries_for(data)[name]
 
 
 def train_run(name: str, data: Parts, seed: int, folder: Path, on_record: OnRecord = lambda record: None) -> Result:
@@ -69,9 +70,9 @@ def train_run(name: str, data: Parts, seed: int, folder: Path, on_record: OnReco
         RunOfAnother: ``folder`` holds another run.
         GenaisysError: the training failed, or was interrupted.
     """
-    entry = entry_called(name)
+    entry = entry_called(name, data.name)
     run = {"name": name, "data": data.name, "seed": seed}
-    _claim(folder, run)
+    _claim(folder, run if data.digest is None else {**run, "digest": data.digest})
     if (folder / RESULT).is_file():
         return read_json(folder / RESULT)
     torch.manual_seed(seed)
@@ -82,6 +83,7 @@ def train_run(name: str, data: Parts, seed: int, folder: Path, on_record: OnReco
     metrics = folder / _TRAINING / METRICS
     if metrics.is_file():
         shutil.copyfile(metrics, folder / METRICS)
+    on_record({"step": 0, "preparing": "measuring"})
     result = {
         **run,
         **asdict(_measured(model, data, entry)),
@@ -102,7 +104,7 @@ def evaluate_run(model: GenerativeModel, folder: Path, data: Parts) -> Result:
         "name": name,
         "data": data.name,
         "seed": known.get("seed"),
-        **asdict(_measured(model, data, ZOO.get(name))),
+        **asdict(_measured(model, data, entries_for(data.name).get(name))),
         "seconds": known.get("seconds"),
         "parameters": _size(model),
     }

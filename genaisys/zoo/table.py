@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from genaisys.training.loop import TrainingInterrupted
 from genaisys.zoo.catalogue import ZOO
 from genaisys.zoo.data import Parts
 from genaisys.zoo.entries import OnRecord
+from genaisys.zoo.published import PUBLISHED
 from genaisys.zoo.runs import Result, results_in, run_folder, train_run
 
 MARKDOWN, JSON = "table.md", "table.json"
@@ -44,13 +46,13 @@ def train_all(
             raise
         except GenaisysError as error:
             failed[f"{name}, seed {seed}"] = error
-        write_table(folder)
+        write_table(folder, data.name)
     return failed
 
 
-def write_table(folder: Path) -> None:
-    """Write ``table.md`` and ``table.json`` of all results in a folder."""
-    rows = table(results_in(folder))
+def write_table(folder: Path, data: str) -> None:
+    """Write ``table.md`` and ``table.json`` of all results in a folder, and of what others reach on the same data."""
+    rows = table(results_in(folder)) + published_rows(data)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / JSON).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
     (folder / MARKDOWN).write_text(as_markdown(rows), "utf-8")
@@ -70,6 +72,12 @@ def table(results: Sequence[Result]) -> list[dict[str, Any]]:
     return rows
 
 
+def published_rows(data: str) -> list[dict[str, Any]]:
+    """Rows of what others reach on the data of that name, as those of the table; ``source`` tells where it is from."""
+    nothing = dict.fromkeys((*MEASURES, "seeds", "test_nats_deviation"))
+    return [{"family": "others", **nothing, **asdict(line)} for line in PUBLISHED.get(data, ())]
+
+
 def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table for people; a number that a model does not have is left out."""
     columns = (
@@ -78,7 +86,8 @@ def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     )  # fmt: skip
     lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join("---" for _ in columns) + " |"]
     for row in rows:
-        cells = [row["name"], row["family"], row["likelihood"] or "none", *numbers(row).values(), str(row["seeds"])]
+        family = row.get("source") or row["family"]
+        cells = [row["name"], family, row["likelihood"] or "none", *numbers(row).values(), str(row["seeds"] or "")]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -1,13 +1,15 @@
 """Training by EM in one call."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 from genaisys.models import Integers, OutOfSpace, build
 from genaisys.models.mixtures import Mixture
-from genaisys.training import fit_by_em
-from genaisys.training.metrics import Record
+from genaisys.training import em, fit_by_em
+from genaisys.training.metrics import Record, read_metrics
 
 SPACE = Integers((4,), 0, 3)
 
@@ -58,3 +60,30 @@ def test_data_of_another_space_are_refused() -> None:
         fit_by_em(mixture(), data(10) + 1, data(10), 3)
     with pytest.raises(OutOfSpace):
         fit_by_em(mixture(), data(10), data(10) + 1, 3)
+
+
+class Stopped(Exception):
+    pass
+
+
+@torch.no_grad()
+def test_what_was_stopped_goes_on_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(em, "_BETWEEN_CHECKPOINTS", 0.0)
+    x, held_out = data(30), data(200)
+    whole, parts = (mixture(components=8, smoothing=0.01) for _ in range(2))
+    expected = fit_by_em(whole, x, held_out, 40, patience=5)
+    assert expected.best_step + 5 == expected.step  # it has learned by heart: what was best is not the last
+
+    def stop(record: Record) -> None:
+        if record["step"] == expected.best_step + 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fit_by_em(parts, x, held_out, 40, tmp_path / "run", patience=5, on_record=stop)
+    another, records = mixture(components=8, smoothing=0.01), list[Record]()
+    result = fit_by_em(another, x, held_out, 40, tmp_path / "run", patience=5, on_record=records.append)
+    assert records[0]["step"] == expected.best_step + 3
+    assert result == expected
+    assert torch.equal(another.log_prob(held_out), whole.log_prob(held_out))
+    steps = [record["step"] for record in read_metrics(tmp_path / "run" / "metrics.jsonl") if "loss" in record]
+    assert steps == list(range(1, expected.step + 1))

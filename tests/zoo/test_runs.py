@@ -1,18 +1,22 @@
 """A run of the zoo: what it leaves, that it goes on, and what it refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_zoo import tiny_data, tiny_entry
+from tiny_zoo import saved, tiny_data, tiny_entry
 
 from genaisys.models import load_model
 from genaisys.models.base import Density
-from genaisys.training.metrics import Record
+from genaisys.training.metrics import Record, read_metrics
 from genaisys.zoo import runs
+from genaisys.zoo.catalogue import ZOO
+from genaisys.zoo.data import load_data
 from genaisys.zoo.entries import by_gradient
 from genaisys.zoo.evaluation import mean_nats
+from genaisys.zoo.mixtures import by_em
 from genaisys.zoo.runs import NotInZoo, RunOfAnother, evaluate_run, open_run, results_in, train_run
 
 FILES = {"config.json", "model.safetensors", "result.json", "sheet.png", "run.json", "seconds.json"}
@@ -22,6 +26,10 @@ by_checkpoints = by_gradient(steps=20, batch_size=16, evaluate_every=10)
 @pytest.fixture(autouse=True)
 def quick_sheet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "draw_sheet", lambda *arguments: arguments[4].write_bytes(b"a picture"))
+
+
+def trained_steps(records: list[Record]) -> list[int]:
+    return [record["step"] for record in records if "preparing" not in record]
 
 
 def test_a_run_leaves_the_model_and_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,10 +69,10 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypa
         train_run(name, data, 0, tmp_path / "parts", pulled_out)
     assert not (tmp_path / "parts" / "result.json").exists()
     spent = json.loads((tmp_path / "parts" / "seconds.json").read_text())["seconds"]
-    steps: list[int] = []
-    result = train_run(name, data, 0, tmp_path / "parts", lambda record: steps.append(record["step"]))
+    records: list[Record] = []
+    result = train_run(name, data, 0, tmp_path / "parts", records.append)
     assert {path.name for path in (tmp_path / "parts").iterdir()} == {*FILES, "metrics.jsonl"}
-    assert min(steps) == 11  # after the checkpoint of step 10
+    assert min(trained_steps(records)) == 11  # after the checkpoint of step 10
     assert result["test_nats"] == expected["test_nats"]
     assert json.loads((tmp_path / "parts" / "seconds.json").read_text())["seconds"] > spent > 0
     whole, parts = (load_model(tmp_path / name).state_dict() for name in ("whole", "parts"))
@@ -81,9 +89,9 @@ def test_a_killed_measurement_is_made_up_for(tmp_path: Path, monkeypatch: pytest
         patch.setattr(runs, "draw_sheet", fails)
         with pytest.raises(OSError, match="no space"):
             train_run(name, data, 0, tmp_path / "run")
-    steps: list[int] = []
-    result = train_run(name, data, 0, tmp_path / "run", lambda record: steps.append(record["step"]))
-    assert not steps  # the training itself was done
+    records: list[Record] = []
+    result = train_run(name, data, 0, tmp_path / "run", records.append)
+    assert not trained_steps(records)  # the training itself was done
     assert result == train_run(name, data, 0, tmp_path / "run")
 
 
@@ -124,3 +132,21 @@ def test_a_model_that_is_no_run_is_measured_too(tmp_path: Path, monkeypatch: pyt
     load_model(tmp_path / "run").save_pretrained(tmp_path / "mine")
     result = evaluate_run(*open_run(str(tmp_path / "mine")), tiny_data())
     assert (result["name"], result["seed"], result["seconds"]) == ("arm-memory", None, None)
+
+
+def test_another_file_of_the_same_name_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, file = tiny_entry("tiny", monkeypatch), tmp_path / "mine.npy"
+    saved(tiny_data().training, file)
+    result = train_run(name, load_data(str(file)), 0, tmp_path / "run")
+    assert train_run(name, load_data(str(file)), 0, tmp_path / "run") == result
+    saved(2 - tiny_data().training, file)
+    with pytest.raises(RunOfAnother):
+        train_run(name, load_data(str(file)), 0, tmp_path / "run")
+
+
+def test_em_leaves_its_course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ZOO, "small", replace(ZOO["mixture"], trained=by_em(3), sizes={"components": 2}))
+    train_run("small", tiny_data(), 0, tmp_path / "run")
+    records = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [record["step"] for record in records if "loss" in record] == [1, 2, 3]
+    assert [record["step"] for record in records if "held_out" in record] == [1, 2, 3]

@@ -8,11 +8,12 @@ import pytest
 from tiny_zoo import tiny_data, tiny_entry
 
 from genaisys.errors import GenaisysError
+from genaisys.models import Integers
 from genaisys.training.loop import TrainingInterrupted
 from genaisys.training.metrics import Record
 from genaisys.zoo import runs
 from genaisys.zoo.runs import results_in
-from genaisys.zoo.table import as_markdown, table, train_all
+from genaisys.zoo.table import as_markdown, published_rows, table, train_all, write_table
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +93,14 @@ def test_a_model_without_likelihood_has_a_row() -> None:
     (row,) = table([result])
     assert row["test_nats"] is None
     assert as_markdown([row]).splitlines()[2].startswith("| factorised | mixtures | none |  |  | 1.00 |")
+
+
+def test_what_others_reach_stands_below_in_the_same_units(tmp_path: Path) -> None:
+    write_table(tmp_path, "digits")
+    rows = {row["name"]: row for row in json.loads((tmp_path / "table.json").read_text())}
+    assert rows["SPFlow: Einet"]["bits_per_dim"] == pytest.approx(100.7 / 44.36, abs=1e-3)
+    assert all(row["source"] and row["seeds"] is None for row in rows.values())
+    assert "| zuko: NSF | benchmarks/flow_likelihood.py" in (tmp_path / "table.md").read_text()
+    (idf,) = [row for row in published_rows("fashion-mnist") if row["name"] == "IDF"]
+    assert Integers((1, 28, 28), 0, 255).bits_per_dimension(idf["test_nats"]) == pytest.approx(3.47)
+    assert published_rows("mine") == []

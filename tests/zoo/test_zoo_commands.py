@@ -63,6 +63,24 @@ def test_list_asks_the_code_what_each_model_can_do_and_shows_what_was_measured()
     assert "any part" in line
 
 
+def test_list_says_which_models_cannot_be_of_such_data(tmp_path: Path) -> None:
+    done = run(app, ["zoo", "list", "--data", saved(torch.randn(20, 3), tmp_path / "reals.npy"), "--json"])
+    assert done.exit_code == 0, done.output
+    listed = {each["name"]: each for each in json.loads(done.stdout)}
+    assert listed["realnvp"]["misfit"] is None
+    assert listed["factorised"]["abilities"] is None
+    assert "model of integers" in listed["factorised"]["misfit"]
+
+
+def test_table_of_all_leaves_out_what_cannot_be_of_such_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = tiny_entry("tiny", monkeypatch)
+    monkeypatch.setattr("genaisys.zoo.catalogue.ZOO", {each: ZOO[each] for each in ("factorised", name)})
+    reals = saved(torch.randn(40, 4), tmp_path / "reals.npy")
+    done = run(app, ["zoo", "table", "--data", reals, "--seeds", "1", "--json"])
+    assert done.exit_code == 0, done.output
+    assert [row["name"] for row in json.loads(done.stdout)] == ["tiny"]
+
+
 def test_a_model_learns_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name, file = tiny_entry("tiny", monkeypatch), saved(tiny_data().training, tmp_path / "mine.npy")
     done = run(app, ["zoo", "train", name, "--data", file, "--json"])
@@ -98,6 +116,8 @@ def test_what_is_compressed_comes_back(tmp_path: Path, monkeypatch: pytest.Monke
     assert counts["bytes"] == (tmp_path / "small").stat().st_size < data.training.numel() / 4
     done = run(app, ["zoo", "decompress", "model", "small", "again.npy"])
     assert done.exit_code == 0, done.output
+    done = run(app, ["zoo", "decompress", "model", "small", "again.npy", "--json"])
+    assert json.loads(done.stdout) == {"examples": len(data.training)}
     again = np.load(tmp_path / "again.npy")
     assert again.dtype == np.uint8
     assert torch.equal(torch.from_numpy(again).long(), data.training)
@@ -111,12 +131,20 @@ def test_failures_are_one_plain_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     reals = saved(torch.randn(40, 4), tmp_path / "reals.npy")
     assert run(app, ["zoo", "train", "tiny", "--data", reals, "--output", "of-reals"]).exit_code == 0
     (tmp_path / "text.npy").write_text("hello")
+    np.save(tmp_path / "huge.npy", np.full((20, 4), 2**63, np.uint64))
+    np.save(tmp_path / "wide.npy", np.array([[-(2**63), 2**63 - 1]] * 20))
+    np.save(tmp_path / "narrow.npy", np.zeros((20, 0)))
     for arguments, message in [
         (["train", "no-such"], "choose from"),
         (["train", "factorised", "--data", "no-such"], "there are no data 'no-such'"),
         (["train", "factorised", "--data", "no-such.npy"], "cannot be read"),
         (["train", "factorised", "--data", "text.npy"], "no array of numbers"),
         (["train", "factorised", "--data", "few.npy"], "at least 10"),
+        (["train", "factorised", "--data", "huge.npy"], "below 2^63"),
+        (["train", "factorised", "--data", "wide.npy"], "expected a range of at most 65,536"),
+        (["train", "factorised", "--data", "narrow.npy"], "20 rows of 0 numbers"),
+        (["evaluate", "of-reals"], "was trained on a file reals.npy: give it as --data"),
+        (["train", "factorised", "--data", "reals.npy"], "factorised is a model of integers"),
         (["train", "factorised", "--seed", "1", "--output", "mine"], "holds another run"),
         (["evaluate", "no-such"], "there is no trained model no-such"),
         (["evaluate", "mine", "--data", "seventeen.npy"], "expected integers from 0 to 16"),

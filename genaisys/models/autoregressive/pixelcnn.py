@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from genaisys.models.autoregressive.convolutional import Option, TooShortSighted
 from genaisys.models.autoregressive.model import Autoregressive, CausalNetwork, Values, autoregressive, head_of
 from genaisys.models.autoregressive.order import Places
-from genaisys.models.spaces import Integers, OutOfSpace, Reals
+from genaisys.models.spaces import Integers, Reals, SpaceUnfit
 
 
 class CausalConv2d(nn.Conv2d):
@@ -104,6 +104,7 @@ class GatedPixelCNN(CausalNetwork):
     """Gated blocks, of which the first does not see the pixel itself; then two layers that mix features of a pixel.
 
     Raises:
+        SpaceUnfit: data are no images.
         TooShortSighted: the blocks are too few, or their kernels too small, to see all of the image.
     """
 
@@ -112,7 +113,7 @@ class GatedPixelCNN(CausalNetwork):
     ) -> None:
         super().__init__()
         if len(space.shape) != 3:
-            raise OutOfSpace(f"expected a space of images, [channels, height, width], got {list(space.shape)}")
+            raise SpaceUnfit(f"a PixelCNN is of images [channels, height, width], not of {list(space.shape)}")
         self.channels, self.rows, self.columns = space.shape
         if kernel % 2 == 0 or layers * (kernel // 2) < max(self.rows, self.columns) - 1:
             raise TooShortSighted(

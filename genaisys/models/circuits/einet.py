@@ -20,7 +20,7 @@ from genaisys.models.circuits.circuit import DiscreteCircuit, NotACircuit
 from genaisys.models.circuits.leaves import DiscreteLeaves, leaves_of_kind
 from genaisys.models.circuits.sums import Mix, Simplex
 from genaisys.models.circuits.trees import chow_liu
-from genaisys.models.spaces import Integers
+from genaisys.models.spaces import Integers, SpaceUnfit
 
 
 class Einet(DiscreteCircuit):
@@ -31,6 +31,9 @@ class Einet(DiscreteCircuit):
         depth: how many times the variables are halved.
         repetitions: R.
         smoothing: how many counts EM adds to those of each sum.
+
+    Raises:
+        SpaceUnfit: there are fewer variables than regions.
     """
 
     regions: Tensor
@@ -39,7 +42,7 @@ class Einet(DiscreteCircuit):
         super().__init__(leaves)
         dimensions, sums = leaves.space.dimensions, leaves.count // repetitions
         if 2**depth > dimensions:
-            raise ValueError(f"{dimensions} variables cannot be halved {depth} times")
+            raise SpaceUnfit(f"{dimensions} variables cannot be halved {depth} times: take a smaller depth")
         self.sums, self.repetitions, self.smallest = sums, repetitions, 2**depth
         # Of each repetition, in which of the smallest regions each variable is. [R, D]
         self.register_buffer("regions", torch.empty(repetitions, dimensions, dtype=torch.int64))

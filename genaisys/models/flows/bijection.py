@@ -8,12 +8,6 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from genaisys.errors import GenaisysError
-
-
-class ShapeUnfit(GenaisysError):
-    """A bijection cannot be made for data of this shape."""
-
 
 class Bijection(nn.Module, ABC):
     """An invertible map from data x to codes z. Maps of integers, and those that keep volumes, have a log-det of 0."""

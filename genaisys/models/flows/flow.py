@@ -21,7 +21,7 @@ from genaisys.models.dequantization import Dequantization, LogitDequantization
 from genaisys.models.flows.bijection import Bijection
 from genaisys.models.spaces import Integers, Reals
 
-_ROWS = 16_384  # as many are computed at once when a bound takes many samples
+_NUMBERS = 1 << 20  # of data, as many are computed at once when a bound takes many samples
 
 
 class ConditionWrong(GenaisysError):
@@ -64,7 +64,7 @@ class Flow(GenerativeModel, Density, Representation):
         x, context = self.space.validated(x), self._context(condition)
         if self.dequantization is None:
             return self._bound(x, context)
-        at_once = max(1, _ROWS // max(1, len(x)))
+        at_once = max(1, _NUMBERS // max(1, x.numel()))
         bounds = []
         for start in range(0, samples, at_once):
             k = min(at_once, samples - start)

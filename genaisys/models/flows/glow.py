@@ -25,7 +25,7 @@ class Glow(Flow):
         steps: of flow, at each level.
 
     Raises:
-        ShapeUnfit: they cannot be halved, or data are no images.
+        SpaceUnfit: they cannot be halved, or data are no images.
     """
 
     def __init__(

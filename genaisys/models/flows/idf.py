@@ -20,7 +20,7 @@ from genaisys.models.flows.masks import all_but_one, coarse_to_fine, in_turn
 from genaisys.models.layers.constant import Constant
 from genaisys.models.layers.mlp import MLP
 from genaisys.models.lossless import Coded, Coder
-from genaisys.models.spaces import Integers
+from genaisys.models.spaces import Integers, SpaceUnfit
 
 
 class IntegerDiscreteFlow(Coded, Density, Representation):
@@ -110,7 +110,12 @@ def idf(
         levels: how often half of the variables are factored out, to be modelled given the other half; with 0 the base
             has independent variables.
         components: of a mixture.
+
+    Raises:
+        SpaceUnfit: a single variable cannot be halved.
     """
+    if levels and space.dimensions == 1:
+        raise SpaceUnfit("a single variable cannot be factored out: take levels=0")
     masks = in_turn(space.shape) if parts == 2 else all_but_one(space.shape, parts)
     steps = []
     for _, given in zip(range(couplings), itertools.cycle(masks)):

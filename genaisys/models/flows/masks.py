@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from genaisys.models.flows.bijection import ShapeUnfit
+from genaisys.models.spaces import SpaceUnfit
 
 
 def halves(shape: tuple[int, ...]) -> Tensor:
@@ -29,10 +29,10 @@ def channels(shape: tuple[int, ...]) -> Tensor:
     """The first half of the channels of images [C, H, W]. -> [C, H, W]
 
     Raises:
-        ShapeUnfit: there is one channel.
+        SpaceUnfit: there is one channel.
     """
     if shape[0] < 2:
-        raise ShapeUnfit(f"channels of {list(shape)} cannot be halved: squeeze the images first")
+        raise SpaceUnfit(f"channels of {list(shape)} cannot be halved: squeeze the images first")
     return (torch.arange(shape[0]) < shape[0] // 2).view(-1, *[1] * (len(shape) - 1)).expand(shape)
 
 

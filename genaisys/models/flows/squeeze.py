@@ -5,20 +5,21 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from genaisys.models.flows.bijection import Bijection, ShapeUnfit
+from genaisys.models.flows.bijection import Bijection
+from genaisys.models.spaces import SpaceUnfit
 
 
 class Squeeze(Bijection):
     """[C, H, W] -> [4C, H/2, W/2]: every square of 2x2 pixels becomes four channels; the volume stays.
 
     Raises:
-        ShapeUnfit: ``shape`` is not [C, H, W] with even H and W.
+        SpaceUnfit: ``shape`` is not [C, H, W] with even H and W.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         if len(shape) != 3 or shape[1] % 2 or shape[2] % 2:
-            raise ShapeUnfit(f"only images [C, H, W] with even H and W can be squeezed, not {list(shape)}")
+            raise SpaceUnfit(f"only images [C, H, W] with even H and W can be squeezed, not {list(shape)}")
         self.code_shape = (4 * shape[0], shape[1] // 2, shape[2] // 2)
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from genaisys.models.autoregressive.convolutional import CausalConv1d, DilatedCo
 from genaisys.models.autoregressive.model import Autoregressive
 from genaisys.models.autoregressive.order import in_order, out_of_order
 from genaisys.models.autoregressive.pixelcnn import CausalConv2d
-from genaisys.models.spaces import OutOfSpace
+from genaisys.models.spaces import SpaceUnfit
 
 IMAGE, COLOURS, LINE = Reals((1, 6, 6)), Reals((3, 3, 3)), Reals((20,))
 SEE_ALL = {
@@ -110,7 +110,7 @@ def test_what_does_not_see_everything_is_refused() -> None:
         build("pixelcnn", Reals((1, 8, 8)), layers=6)
     with pytest.raises(TooShortSighted):
         build("arm-convolutions", LINE, kernel=1)
-    with pytest.raises(OutOfSpace, match="images"):
+    with pytest.raises(SpaceUnfit, match="images"):
         build("pixelcnn", LINE)
 
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from genaisys.models import Integers, build, load_model
+from genaisys.models import Integers, SpaceUnfit, build, load_model
 from genaisys.models.circuits.circuit import NotACircuit
 from genaisys.models.circuits.einet import Einet
 from genaisys.models.circuits.leaves import CategoricalLeaves
@@ -75,7 +75,7 @@ def test_any_number_of_variables_is_divided(dimensions: int, depth: int) -> None
 
 
 def test_more_regions_than_variables_are_refused() -> None:
-    with pytest.raises(ValueError, match="cannot be halved 3 times"):
+    with pytest.raises(SpaceUnfit, match="cannot be halved 3 times"):
         einet(depth=3)
 
 

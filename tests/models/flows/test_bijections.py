@@ -8,9 +8,9 @@ from small_models import softened
 from torch import Tensor, nn
 from zuko.flows import MaskedAutoregressiveTransform
 
-from genaisys.models import Integers, Reals, build
+from genaisys.models import Integers, Reals, SpaceUnfit, build
 from genaisys.models.flows.actnorm import ActNorm
-from genaisys.models.flows.bijection import Bijection, Composition, ShapeUnfit
+from genaisys.models.flows.bijection import Bijection, Composition
 from genaisys.models.flows.convolution import InvertibleConvolution
 from genaisys.models.flows.coupling import AffineCoupling, ReZeroCoupling
 from genaisys.models.flows.factor_out import FactorOut
@@ -198,6 +198,6 @@ def test_squares_of_pixels_become_channels() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 3, 4), (4,), (2, 5, 5)])
 def test_what_cannot_be_squeezed_is_refused_in_one_line(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ShapeUnfit) as error:
+    with pytest.raises(SpaceUnfit) as error:
         build("glow", Integers(shape, 0, 1))
     assert "\n" not in str(error.value)

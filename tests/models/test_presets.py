@@ -1,0 +1,69 @@
+"""Presets on spaces that they were not made with in mind: a model, or one plain line that says why not."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from genaisys.errors import GenaisysError
+from genaisys.hub.checkpoints import CheckpointBroken
+from genaisys.models import FactorisedCategorical, Integers, Reals, SpaceUnfit, build, load_model
+from genaisys.zoo.catalogue import ZOO
+
+ODD_SPACES = [
+    Reals((1,)),
+    Reals((1, 4, 4)),
+    Integers((1,), 0, 1),
+    Integers((6,), -1, 2),
+    Integers((3, 5, 5), 0, 3),
+    Integers((4,), 7, 7),
+]
+
+
+@pytest.mark.parametrize("space", ODD_SPACES, ids=str)
+def test_an_entry_of_the_zoo_fits_a_space_or_says_in_one_line_why_not(space: Integers | Reals) -> None:
+    fitting, said = 0, []
+    for entry in ZOO.values():
+        torch.manual_seed(0)
+        try:
+            model = build(entry.preset, space, **entry.sizes)
+        except GenaisysError as error:
+            said.append(str(error))
+            continue
+        model.loss(model.sample(2)).mean().backward()
+        fitting += 1
+    assert fitting > 10
+    assert all(line and "\n" not in line for line in said)
+
+
+@pytest.mark.parametrize("name", ["factorised", "mixture", "chow-liu", "hidden-tree", "einet", "idf"])
+def test_a_model_of_integers_says_that_it_is_one(name: str) -> None:
+    with pytest.raises(SpaceUnfit, match=f"{name} is a model of integers"):
+        build(name, Reals((4,)))
+
+
+def test_a_single_variable_is_not_factored_out() -> None:
+    with pytest.raises(SpaceUnfit, match="single variable"):
+        build("idf", Integers((1,), 0, 3), levels=1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"width": 4', '"width": -4'), ('"low": 0', '"low": 9'), ('"shape": [', '"shape": [-1, ')]
+)
+def test_a_damaged_description_is_said_in_plain_words(old: str, new: str, tmp_path: Path) -> None:
+    build("arm-rnn", Integers((3,), 0, 1), width=4).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    text = " ".join(file.read_text().split())
+    assert old in text.replace("[ ", "[")
+    file.write_text(text.replace("[ ", "[").replace(old, new))
+    with pytest.raises(CheckpointBroken, match="it describes no model"):
+        load_model(tmp_path)
+
+
+def test_what_is_impossible_is_summed_out_too() -> None:
+    model = build("factorised", Integers((2,), 0, 2))
+    assert isinstance(model, FactorisedCategorical)
+    model.fit_counts(torch.tensor([[0, 1], [1, 1]]), smoothing=0.0)
+    impossible, observed = torch.tensor([[2, 1]]), torch.tensor([False, True])
+    assert model.log_marginal(impossible, observed).item() == 0.0  # x_1 is always 1
+    assert model.log_prob(impossible).item() == -float("inf")
