@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, constraints
 from torch.distributions.utils import broadcast_all
-from torch.special import log_ndtr
 
 
 class Levels(Categorical):
@@ -123,8 +123,8 @@ class DiscretizedNormal(Distribution):
         lower = lower.masked_fill(value <= self.low, -torch.inf)
         # Above the mean both F are near one, and their difference is lost: there the mirrored bin is computed.
         mirrored = value > self.loc
-        log_a = log_ndtr(torch.where(mirrored, -lower, upper))
-        log_b = log_ndtr(torch.where(mirrored, -upper, lower))
+        log_a = _log_ndtr(torch.where(mirrored, -lower, upper))
+        log_b = _log_ndtr(torch.where(mirrored, -upper, lower))
         return log_a + torch.log(-torch.expm1(log_b - log_a))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -132,3 +132,26 @@ class DiscretizedNormal(Distribution):
             shape = self._extended_shape(sample_shape)
             noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
             return torch.round(self.loc + self.scale * noise).clamp(self.low, self.high)
+
+
+def _log_ndtr(x: Tensor) -> Tensor:
+    """The logarithm of the normal distribution function."""
+    result: Tensor = _LogNdtr.apply(x)
+    return result
+
+
+class _LogNdtr(torch.autograd.Function):
+    """PyTorch's own, with a slope that stays right far from the mean: its own is 4 % off at -1000 in single precision.
+
+    d/dx log F(x) = sqrt(2 / pi) / erfcx(-x / sqrt(2))
+    """
+
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        context.save_for_backward(x)
+        return torch.special.log_ndtr(x)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        (x,) = context.saved_tensors
+        return gradients[0] * math.sqrt(2 / math.pi) / torch.special.erfcx(-x / math.sqrt(2))
