@@ -76,3 +76,4 @@ bench: $(VENV)/.bench parts
 	$(BIN)/python benchmarks/lossless_digits.py
 	$(BIN)/python benchmarks/molecule_conditions.py
 	$(BIN)/python benchmarks/masked_objective.py
+	$(BIN)/python benchmarks/latent_likelihood.py
