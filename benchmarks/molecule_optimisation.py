@@ -2,6 +2,8 @@
 
     python benchmarks/molecule_optimisation.py [--model smiles-gpt] [--steps 400] [--goals qed celecoxib median]
 
+Of QED there is besides what `genaisys molecules optimise --at-least 0.94` gives. Seconds are of the processor.
+
 GuacaMol's scores (Brown et al. 2019, table 2): of a molecule to be found again the best one's; of median molecules the
 mean of the means of the best 1, 10 and 100. Its generators may call the score as often as they like, and their prior is
 of 1.6 million molecules of ChEMBL; ours knows MOSES, where there is neither camphor nor anything as small.
@@ -13,6 +15,7 @@ from statistics import mean
 
 import numpy as np
 
+from genaisys.models.transformer import TransformerLM
 from genaisys.molecules.generators import load_generator
 from genaisys.molecules.goals import goal_called
 from genaisys.molecules.metrics import internal_diversity
@@ -21,7 +24,7 @@ from genaisys.molecules.parsing import canonical, parse
 from genaisys.molecules.sampling import MoleculeSampling, raw_smiles
 from genaisys.molecules.similarity import fingerprints
 
-TOP = 100
+TOP, WANTED = 100, 0.94
 PUBLISHED = {
     "celecoxib": {
         "best of ChEMBL": 0.505,
@@ -50,31 +53,30 @@ def main() -> None:
     print("| goal | | scored | best | top 100: mean | lowest | IntDiv | GuacaMol's score | s |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for goal in arguments.goals:
-        # what is alike is what is sought where the goal is one molecule, and not where it is a property
-        limit = 25 if goal == "qed" else 10**6
-        began = time.perf_counter()
-        found = optimise(prior, goal_called(goal), Optimisation(steps=arguments.steps, scaffold_limit=limit))
+        score, scaffold_limit = goal_called(goal)
+        began = time.process_time()
+        found = optimise(prior, score, Optimisation(steps=arguments.steps, scaffold_limit=scaffold_limit))
         show(goal, f"**genaisys**, {arguments.steps} steps", found.best(TOP), len(found.scores), began)
         if goal == "qed":
-            show(goal, "the same, most different of ≥ 0.94", found.diverse(TOP, 0.94), len(found.scores), began)
-        began = time.perf_counter()
+            show(goal, f"the same, most different of ≥ {WANTED}", found.diverse(TOP, WANTED), len(found.scores), began)
+        began = time.process_time()
         drawn = prior_alone(prior, goal, found)
         show(goal, "the prior alone", drawn.best(TOP), len(drawn.scores), began)
         for name, score in PUBLISHED.get(goal, {}).items():
             print(f"| {goal} | {name}, published | | | | | | {score:.3f} | |")
 
 
-def prior_alone(prior: object, goal: str, found: Found) -> Found:
+def prior_alone(prior: TransformerLM, goal: str, found: Found) -> Found:
     """As many strings as the search has drawn."""
-    drawn, score = Found(), goal_called(goal)
+    drawn, score = Found(), goal_called(goal).score
     for smiles in raw_smiles(prior, found.drawn, MoleculeSampling(seed=1)):
         if (molecule := canonical(smiles)) is not None:
-            drawn.scores[molecule] = score([parse(molecule)])[0]
+            (drawn.scores[molecule],) = score([parse(molecule)])
     return drawn
 
 
 def show(goal: str, what: str, best: list[tuple[str, float]], scored: int, began: float) -> None:
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     scores = [score for _, score in best]
     diversity = internal_diversity(fingerprints([smiles for smiles, _ in best]))[0]
     guacamol = {"celecoxib": scores[0], "median": mean(mean(scores[:k]) for k in (1, 10, 100))}.get(goal)

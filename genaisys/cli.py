@@ -247,7 +247,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="A YAML file, or a shipped recipe: teenygpt, headlines-gpt, smiles-gpt, smiles-gpt-conditional."
+            help="A YAML file, or a shipped recipe: teenygpt, headlines-gpt, smiles-gpt, smiles-gpt-conditional, "
+            "smiles-gpt-masked."
         ),
     ],
     output: Annotated[Path | None, typer.Option(help="Folder of the model; by default, the recipe's name.")] = None,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -20,8 +21,11 @@ from genaisys.errors import GenaisysError
 
 # RDKit and torch take seconds to import: each verb imports what it needs, so that `--help` is instant.
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+for console in (out, err):
+    console.soft_wrap = not console.is_terminal  # lines of a pipe stay whole
 molecules = typer.Typer(help="New molecules: proposals of a model, not tested compounds.", no_args_is_help=True)
 
+T = TypeVar("T")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Wish = Annotated[str | None, typer.Option(metavar="VALUE", help="A value to be near to; or a range: 2..3, 2.. or ..3.")]
 Range = Annotated[str | None, typer.Option(metavar="LOW..HIGH", help="A range, such as 2..3, 2.. or ..3.")]
@@ -50,9 +54,9 @@ def sample(
     as_json: AsJson = False,
 ) -> None:
     """New molecules, valid and as they are wished, and how many were drawn for them."""
-    from genaisys.molecules.drawing import write_molecules
+    from genaisys.molecules.drawing import require_writable, write_molecules
     from genaisys.molecules.generators import generator_for, load_generator
-    from genaisys.molecules.sampling import MoleculeSampling, raw_smiles, sample_molecules
+    from genaisys.molecules.sampling import MoleculeSampling, raw_smiles, stream_molecules
     from genaisys.molecules.wishes import read_wishes
 
     wished = {"logP": logp, "QED": qed, "SA": sa, "weight": weight, "TPSA": tpsa, "rings": rings}
@@ -62,30 +66,32 @@ def sample(
     if raw and output is not None and output.suffix != ".smi":
         raise GenaisysError("--raw writes a .smi file: not all of it are molecules")
     sampling = MoleculeSampling(temperature, top_p, unique, wishes, seed)
+    if output is not None:
+        require_writable(output, n)
     generator = load_generator(model or generator_for(wishes))
-    counts: dict[str, float] = {"drawn": n}
     with _progress("molecules", n) as show:
         if raw:
-            smiles = []
-            for each in raw_smiles(generator, n, sampling):
-                smiles.append(each)
-                show("molecules", len(smiles), n)
+            growing = _collected(raw_smiles(generator, n, sampling))
+            smiles, end = _last(growing, lambda found: show("molecules", len(found), n))
+            counts: dict[str, float] = {"drawn": len(smiles)}
         else:
-            samples = sample_molecules(generator, n, sampling, lambda kept: show("molecules", kept, n))
+            streamed = stream_molecules(generator, n, sampling)
+            samples, end = _last(streamed, lambda found: show("molecules", found.counts.kept, n))
             smiles, counts = samples.smiles, samples.counts.as_json()
-    if raw and output is not None:
-        output.write_text("".join(f"{each}\n" for each in smiles), "utf-8")
-    elif output is not None:
+    if end is not None and not smiles:
+        raise end
+    if output is not None:
         write_molecules(smiles, output)
     if as_json:
         _print_json({**counts, "seed": seed, "out": None if output is None else str(output), "smiles": smiles})
-        return
-    if output is None:
-        for each in smiles:
+    else:
+        for each in smiles if output is None else ():
             out.print(each, markup=False, soft_wrap=True)
-    described = ", ".join(f"{value:.1%} {name}" if name == "validity" else f"{value:,} {name}"
-                          for name, value in counts.items() if value)  # fmt: skip
-    err.print(f"{described}. These are proposals, not tested compounds.", markup=False)
+        described = ", ".join(f"{value:.1%} {name}" if name == "validity" else f"{value:,} {name}"
+                              for name, value in counts.items() if value)  # fmt: skip
+        err.print(f"{described}. These are proposals, not tested compounds.", markup=False)
+    if end is not None:
+        raise end
 
 
 @molecules.command()
@@ -110,7 +116,7 @@ def score(
             known = [each for each in map(canonical, read_molecules(Path(reference)).smiles) if each is not None]
             result = metrics(generated, {"Test": statistics(known, "the reference", show)}, known, show)
     if as_json:
-        _print_json(result)
+        _print_json({name: value if math.isfinite(value) else None for name, value in result.items()})
         return
     table = Table("metric", "value")
     for name, value in result.items():
@@ -125,9 +131,11 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """How many strings of a file are molecules, and why the others are not; what training needs are clean files."""
-    from genaisys.molecules.drawing import write_molecules
+    from genaisys.molecules.drawing import require_writable, write_molecules
     from genaisys.molecules.files import read_molecules
 
+    if output is not None:
+        require_writable(output, 1)
     library = read_molecules(file)
     if output is not None:
         write_molecules(library.smiles, output)
@@ -145,7 +153,7 @@ def draw(
     output: Annotated[Path, typer.Option("--out", help="An .svg or .png file.")] = Path("molecules.svg"),
 ) -> None:
     """A picture of molecules, with their properties below."""
-    from genaisys.molecules.drawing import CannotWrite, draw_grid
+    from genaisys.molecules.drawing import CannotWrite, draw_grid, require_writable
     from genaisys.molecules.files import read_molecules
     from genaisys.molecules.parsing import parse
     from genaisys.molecules.properties import properties
@@ -153,6 +161,7 @@ def draw(
     if output.suffix.lower() not in (".svg", ".png"):
         raise CannotWrite(f"a picture is an .svg or a .png file, and {output} is neither")
     smiles = [each for name in molecule for each in (read_molecules(Path(name)).smiles if _is_file(name) else [name])]
+    require_writable(output, len(smiles))
     legends = []
     for each in smiles:
         values = properties(parse(each))
@@ -199,35 +208,86 @@ def similar(
 
 @molecules.command()
 def optimise(
-    goal: Annotated[str, typer.Option(help="qed, or a molecule (SMILES) to become similar to.")] = "qed",
+    goal: Annotated[
+        str, typer.Option(help="qed, celecoxib or median (of GuacaMol), or a molecule (SMILES) to become similar to.")
+    ] = "qed",
     output: Annotated[Path | None, typer.Option("--out", help="A .smi, .csv, .sdf, .svg or .png file.")] = None,
     model: Annotated[str, typer.Option(help="The shipped smiles-gpt, or the folder of a model.")] = "smiles-gpt",
-    top: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the best to give.")] = 100,
+    top: Annotated[int, typer.Option(min=1, max=10_000, help="How many to give.")] = 100,
+    at_least: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Give the most different ones of this score or more, and not just the best."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, max=100_000, help="Of learning, 64 molecules each.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Makes the search repeatable.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Search for molecules with a high score, by REINVENT's policy gradient. In Python, the score may be your own."""
-    from genaisys.molecules.drawing import write_molecules
+    """Search for molecules with a high score, by REINVENT's policy gradient. Ctrl-C ends it and keeps what is found."""
+    from genaisys.molecules.drawing import require_writable, write_molecules
     from genaisys.molecules.generators import load_generator
     from genaisys.molecules.goals import goal_called
-    from genaisys.molecules.optimisation import Optimisation
-    from genaisys.molecules.optimisation import optimise as search
+    from genaisys.molecules.metrics import internal_diversity
+    from genaisys.molecules.optimisation import Optimisation, stream_optimisation
+    from genaisys.molecules.similarity import fingerprints
 
-    score, settings = goal_called(goal), Optimisation(steps=steps, seed=seed)
-    prior = load_generator(model)
-    with _progress("steps", steps) as show:
-        found = search(prior, score, settings, lambda step, mean: show(f"mean score {mean:.3f}", step, steps))
-    best = found.best(top)
+    score, scaffold_limit = goal_called(goal)
     if output is not None:
-        write_molecules([smiles for smiles, _ in best], output)
+        require_writable(output, top)
+    prior = load_generator(model)
+    settings = Optimisation(steps=steps, seed=seed, scaffold_limit=scaffold_limit)
+    with _progress("steps", steps) as show:
+        found, end = _last(
+            stream_optimisation(prior, score, settings),
+            lambda found: show(f"mean score {found.mean:.3f}", found.step, steps),
+        )
+    given = found.best(top) if at_least is None else found.diverse(top, at_least)
+    if not given:
+        highest = f"the highest is {found.best(1)[0][1]:.3f}" if found.scores else "no valid molecule was written"
+        raise end or GenaisysError(f"no molecule has the score that is wanted, {highest}: give more --steps")
+    smiles, scores = [each for each, _ in given], [value for _, value in given]
+    summary = {
+        "drawn": found.drawn,
+        "valid": found.valid,
+        "unscored": found.unscored,
+        "mean": sum(scores) / len(scores),
+        "lowest": min(scores),
+        "IntDiv": internal_diversity(fingerprints(smiles))[0],
+    }
+    if output is not None:
+        write_molecules(smiles, output)
     if as_json:
-        counts = {"drawn": found.drawn, "valid": found.valid, "unscored": found.unscored}
-        _print_json({**counts, "best": [{"smiles": smiles, "score": value} for smiles, value in best]})
-        return
-    for smiles, value in best if output is None else ():
-        out.print(f"{value:.3f}  {escape(smiles)}", soft_wrap=True)
-    err.print(f"{found.drawn:,} drawn, {found.valid:,} valid. These are proposals, not tested compounds.")
+        _print_json({**summary, "best": [{"smiles": each, "score": value} for each, value in given]})
+    else:
+        for each, value in given if output is None else ():
+            out.print(f"{value:.3f}  {escape(each)}", soft_wrap=True)
+        err.print(
+            f"{found.drawn:,} drawn, {found.valid:,} valid; the {len(given)} given have a mean score of "
+            f"{summary['mean']:.3f} (lowest {summary['lowest']:.3f}) and an internal diversity of "
+            f"{summary['IntDiv']:.3f}. These are proposals, not tested compounds."
+        )
+    if end is not None:
+        raise end
+
+
+def _last(results: Iterable[T], then: Callable[[T], object]) -> tuple[T, BaseException | None]:
+    """The last of results that grow, and what has ended them too early, Ctrl-C or a failure: what is found is kept."""
+    found: list[T] = []  # the last one
+    try:
+        for result in results:
+            found[:] = [result]
+            then(result)
+    except (KeyboardInterrupt, GenaisysError) as end:
+        if not found:
+            raise
+        return found[0], end
+    return found[0], None
+
+
+def _collected(results: Iterable[T]) -> Iterator[list[T]]:
+    collected: list[T] = []
+    for result in results:
+        collected.append(result)
+        yield collected
 
 
 def _is_file(name: str) -> bool:
@@ -244,4 +304,4 @@ def _progress(what: str, total: int) -> Iterator[Callable[[str, int, int], None]
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2), file=sys.stdout, flush=True)
+    print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False), file=sys.stdout, flush=True)

@@ -6,9 +6,11 @@ A molecule takes RDKit about two milliseconds, so that of a large set all is com
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from rdkit import Chem
@@ -79,7 +81,7 @@ def _parts(smiles: Sequence[str], on_done: OnDone) -> Iterator[Annotations]:
     for start in range(0, len(smiles), _PART):
         part = smiles[start : start + _PART]
         file = folder / f"{hashlib.sha256(chr(10).join(part).encode()).hexdigest()[:32]}-{_VERSION}.npz"
-        yield _read(file) if file.is_file() else _computed(part, file, lambda done, start=start: on_done(start + done))  # type: ignore[misc]
+        yield _kept(file) or _computed(part, file, lambda done, start=start: on_done(start + done))  # type: ignore[misc]
         on_done(start + len(part))
 
 
@@ -94,10 +96,14 @@ def _computed(smiles: Sequence[str], file: Path, on_done: OnDone) -> Annotations
     return made
 
 
-def _read(file: Path) -> Annotations:
-    arrays = np.load(file, allow_pickle=False)
-    lines = arrays["scaffolds"].tobytes().decode().split("\n")
-    return Annotations(arrays["properties"], [tuple(line.split()) for line in lines])
+def _kept(file: Path) -> Annotations | None:
+    """What the file holds; None where there is none, or it is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            lines = arrays["scaffolds"].tobytes().decode().split("\n")
+            return Annotations(arrays["properties"], [tuple(line.split()) for line in lines])
+    except (OSError, ValueError, EOFError, KeyError, zlib.error, BadZipFile):
+        return None
 
 
 def _annotation(smiles: str) -> tuple[tuple[float, ...], tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -18,6 +19,8 @@ from genaisys.molecules.properties import PROPERTIES, properties
 
 _CELL = 250, 200  # pixels
 _MOST = 400  # molecules in a picture
+_PICTURES = (".svg", ".png")
+_KINDS = (".smi", ".txt", ".csv", ".sdf", *_PICTURES)
 
 Columns = Mapping[str, Sequence[str]]
 
@@ -33,8 +36,7 @@ def draw_grid(smiles: Sequence[str], legends: Sequence[str], kind: str = ".svg",
         CannotWrite: there is none, or there are too many.
         NotAMolecule: a string is none.
     """
-    if not 0 < len(smiles) <= _MOST:
-        raise CannotWrite(f"a picture holds 1 to {_MOST} molecules, and here are {len(smiles)}")
+    _require_picturable(len(smiles))
     mols = [parse(each) for each in smiles]
     for mol in mols:
         rdDepictor.Compute2DCoords(mol)
@@ -60,6 +62,24 @@ def write_molecules(smiles: Sequence[str], file: Path) -> None:
     file.write_bytes(content)
 
 
+def require_writable(file: Path, n: int) -> None:
+    """Refuse now what :func:`write_molecules` would refuse after the work of finding up to ``n`` molecules.
+
+    Raises:
+        CannotWrite: see :func:`encode_molecules`; or the file is a folder, or lies in one that cannot be written to.
+    """
+    kind = file.suffix.lower()
+    _require_known(kind)
+    if kind in _PICTURES:
+        _require_picturable(n)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(f"{file} cannot be written: {error.strerror or error}") from error
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise CannotWrite(f"{file} cannot be written: it is a folder, or is protected")
+
+
 def encode_molecules(smiles: Sequence[str], kind: str, columns: Columns = MappingProxyType({})) -> bytes:
     """Molecules as ``.smi``, ``.csv`` or ``.sdf`` with their properties, or as a picture, ``.svg`` or ``.png``.
 
@@ -70,6 +90,7 @@ def encode_molecules(smiles: Sequence[str], kind: str, columns: Columns = Mappin
         CannotWrite: the kind is another, or a picture is not possible.
         NotAMolecule: a string is none.
     """
+    _require_known(kind)
     match kind:
         case ".smi" | ".txt":
             return "".join(f"{each}\n" for each in smiles).encode()
@@ -77,11 +98,19 @@ def encode_molecules(smiles: Sequence[str], kind: str, columns: Columns = Mappin
             return _table(smiles, columns).encode()
         case ".sdf":
             return _sdf(smiles, columns).encode()
-        case ".svg" | ".png":
+        case _:
             return draw_grid(smiles, [""] * len(smiles), kind)
-        case other:
-            raise CannotWrite(f"molecules cannot be written as {other or 'a file without ending'}: "
-                              "name a .smi, .csv, .sdf, .svg or .png file")  # fmt: skip
+
+
+def _require_known(kind: str) -> None:
+    if kind not in _KINDS:
+        raise CannotWrite(f"molecules cannot be written as {kind or 'a file without ending'}: "
+                          "name a .smi, .csv, .sdf, .svg or .png file")  # fmt: skip
+
+
+def _require_picturable(n: int) -> None:
+    if not 0 < n <= _MOST:
+        raise CannotWrite(f"a picture holds 1 to {_MOST} molecules, and here are {n}")
 
 
 def _table(smiles: Sequence[str], columns: Columns) -> str:

@@ -61,7 +61,7 @@ def read_molecules(file: Path) -> Library:
     """The molecules of a file, and why the others were left out.
 
     Raises:
-        MoleculesUnreadable: see :func:`read_smiles`; or there is no molecule in it.
+        MoleculesUnreadable: see :func:`read_smiles`; or there is no molecule in it; the message says why.
     """
     kept, rejects = [], Counter[str]()
     for smiles in read_smiles(file):
@@ -71,8 +71,14 @@ def read_molecules(file: Path) -> Library:
         except NotAMolecule as error:
             rejects[error.reason] += 1
     if not kept:
-        raise MoleculesUnreadable(f"{file} holds no molecule ({rejects.total()} strings are none)")
+        raise no_molecule(file, rejects)
     return Library(kept, rejects)
+
+
+def no_molecule(file: Path, rejects: Counter[str]) -> MoleculesUnreadable:
+    """What is said of a file of which nothing could be used."""
+    reasons = "; ".join(f"{count:,} rejected: {reason}" for reason, count in rejects.most_common(3))
+    return MoleculesUnreadable(f"{file} holds no molecule ({reasons or 'it is empty'})")
 
 
 def _text(file: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
@@ -17,7 +18,18 @@ CAMPHOR, MENTHOL = "CC1(C)C2CCC1(C)C(=O)C2", "CC(C)C1CCC(C)CC1O"
 _morgan = rdFingerprintGenerator.GetMorganGenerator(radius=2)
 
 
-def goal_called(name: str) -> Score:
+class Goal(NamedTuple):
+    """
+    Attributes:
+        score: of molecules.
+        scaffold_limit: as in ``Optimisation``; None where molecules of one kind are what is sought.
+    """
+
+    score: Score
+    scaffold_limit: int | None
+
+
+def goal_called(name: str) -> Goal:
     """A goal by its name, or similarity to the molecule whose SMILES ``name`` is.
 
     ``qed``; and of GuacaMol (Brown et al. 2019, arXiv:1811.09621) ``celecoxib``, to be found again, and ``median``
@@ -28,12 +40,12 @@ def goal_called(name: str) -> Score:
     """
     match name.lower():
         case "qed":
-            return lambda mols: [qed(mol) for mol in mols]
+            return Goal(lambda mols: [qed(mol) for mol in mols], 25)
         case "celecoxib":
-            return similarity_to(parse(CELECOXIB))
+            return Goal(similarity_to(parse(CELECOXIB)), None)
         case "median":
-            return similarity_to(parse(CAMPHOR), parse(MENTHOL))
-    return similarity_to(parse(name))
+            return Goal(similarity_to(parse(CAMPHOR), parse(MENTHOL)), None)
+    return Goal(similarity_to(parse(name)), None)
 
 
 def similarity_to(*targets: Chem.Mol) -> Score:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -42,20 +42,21 @@ class Optimisation:
     Attributes:
         batch_size: strings drawn a step.
         sigma: how much a score of 1 raises the log-probability that is aimed at, in nats.
-        scaffold_limit: a scaffold scores nothing after so many molecules.
+        scaffold_limit: a scaffold scores nothing after so many molecules; None where that is no matter.
     """
 
     steps: int = 200
     batch_size: int = 64
     learning_rate: float = 5e-4
     sigma: float = 60.0
-    scaffold_limit: int = 25
+    scaffold_limit: int | None = 25
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate", "sigma", "scaffold_limit"):
-            if not getattr(self, name) > 0:
-                raise CannotOptimise(f"{name} is {getattr(self, name)}: it must be above 0")
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise CannotOptimise(f"{name} is {value}: it must be above 0")
 
 
 @dataclass
@@ -64,9 +65,12 @@ class Found:
     Attributes:
         scores: of every different molecule that was written, by its canonical SMILES.
         unscored: molecules whose score was no finite number, or whose scoring failed; they are left out.
+        step, mean: the last step, and the mean score of its valid molecules.
     """
 
     scores: dict[str, float] = field(default_factory=dict)
+    step: int = 0
+    mean: float = 0.0
     drawn: int = 0
     valid: int = 0
     unscored: int = 0
@@ -93,18 +97,30 @@ def optimise(
         on_step: is given the step's number and the mean score of its valid molecules.
 
     Raises:
-        CannotOptimise: the model has no tokenizer.
+        CannotOptimise: the model has no tokenizer, or no end token.
     """
-    if prior.tokenizer is None:
-        raise CannotOptimise("the model has no tokenizer: it cannot write molecules")
+    found = Found()
+    for found in stream_optimisation(prior, score, settings):
+        on_step(found.step, found.mean)
+    return found
+
+
+def stream_optimisation(prior: TransformerLM, score: Score, settings: Optimisation) -> Iterator[Found]:
+    """As :func:`optimise`, for who looks on and may stop.
+
+    Yields:
+        after each step all that was found so far, the same object each time.
+    """
+    if prior.tokenizer is None or not prior.config.ends:
+        raise CannotOptimise("the model has no tokenizer, or no end token: it cannot write molecules")
     agent = deepcopy(prior).eval()  # without dropout, by which likelihoods would jump
     optimizer = torch.optim.Adam(agent.parameters(), settings.learning_rate)
     generator = torch.Generator().manual_seed(settings.seed)
     found, scaffolds = Found(), Counter[str]()
-    for step in range(1, settings.steps + 1):
+    for found.step in range(1, settings.steps + 1):
         drawn = list(sample_many(agent, [agent.config.start], settings.batch_size, generator=generator))
         smiles = [prior.tokenizer.decode(tokens) for tokens in drawn]
-        rewards, mean = _rewards(smiles, score, found, scaffolds, settings.scaffold_limit)
+        rewards, found.mean = _rewards(smiles, score, found, scaffolds, settings.scaffold_limit)
         x = _padded(drawn, prior)  # [B, T]
         with torch.no_grad():
             aim = prior.log_prob(x) + settings.sigma * rewards  # [B]
@@ -113,12 +129,11 @@ def optimise(
         loss.backward()
         nn.utils.clip_grad_norm_(agent.parameters(), 1.0)
         optimizer.step()
-        on_step(step, mean)
-    return found
+        yield found
 
 
 def _rewards(
-    smiles: Sequence[str], score: Score, found: Found, scaffolds: Counter[str], limit: int
+    smiles: Sequence[str], score: Score, found: Found, scaffolds: Counter[str], limit: int | None
 ) -> tuple[Tensor, float]:
     """What each string is rewarded with, 0 for what is invalid or too often seen; and the mean score. -> [B]"""
     rewards, scores = torch.zeros(len(smiles)), []
@@ -136,7 +151,7 @@ def _rewards(
         found.scores[Chem.MolToSmiles(mol)] = value
         rings = scaffold(mol) or ""
         scaffolds[rings] += 1
-        rewards[number] = value if scaffolds[rings] <= limit else 0.0
+        rewards[number] = value if limit is None or scaffolds[rings] <= limit else 0.0
     return rewards, sum(scores) / len(scores) if scores else 0.0
 
 

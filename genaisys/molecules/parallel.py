@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
@@ -32,13 +33,18 @@ def for_each(function: Callable[[A], B], items: Sequence[A], on_done: OnDone = l
             on_done(len(results))
         return results
     # Spawned and not forked: a fork of a process with torch's threads may hang.
-    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(cores, get_context("spawn"), initializer=_leave_ctrl_c_to_us) as pool:
         for result in pool.map(function, items, chunksize=_CHUNK):
             results.append(result)
             if len(results) % _CHUNK == 0:
                 on_done(len(results))
     on_done(len(results))
     return results
+
+
+def _leave_ctrl_c_to_us() -> None:
+    """A terminal sends it to all processes, and each would print where it was interrupted."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _chunks(items: Iterable[A]) -> Iterator[list[A]]:

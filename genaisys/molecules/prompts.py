@@ -11,7 +11,7 @@ from torch import Tensor
 from genaisys.models.transformer import TransformerLM
 from genaisys.molecules.annotations import scaffolds_of
 from genaisys.molecules.conditions import Conditions, conditions_of
-from genaisys.molecules.wishes import Wishes, WishImpossible
+from genaisys.molecules.wishes import Wishes, WishImpossible, written_range
 from genaisys.tokenizers import Tokenizer
 
 
@@ -60,7 +60,7 @@ def _told(conditions: Conditions, wishes: Wishes) -> list[list[int]]:
         elif name in wishes.ranges:
             low, high = wishes.ranges[name]
             if not (told_in := bins.within(low, high)):
-                raise WishImpossible(_beyond(name, f"{low:g}..{high:g}", bins.low, bins.high))
+                raise WishImpossible(_beyond(name, written_range(low, high), bins.low, bins.high))
             told[name] = told_in
     for name in wishes.values.keys() - told.keys():
         raise WishImpossible(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -66,11 +67,18 @@ def read_range(text: str, name: str) -> tuple[float, float]:
     if found is None or found.groups() == (None, None):
         raise WishImpossible(f"{name} is {text!r}: write a number, or a range such as 2..3, 2.. or ..3")
     low, high = (
-        default if value is None else float(value) for value, default in zip(found.groups(), (-1e9, 1e9), strict=True)
+        bound if value is None else float(value)
+        for value, bound in zip(found.groups(), (-math.inf, math.inf), strict=True)
     )
     if low > high:
         raise WishImpossible(f"{name} is {text}: the first number must not be above the second")
     return low, high
+
+
+def written_range(low: float, high: float) -> str:
+    """As :func:`read_range` reads it."""
+    first, last = ("" if math.isinf(end) else f"{end:g}" for end in (low, high))
+    return f"{first}..{last}"
 
 
 def read_substructure(text: str) -> Chem.Mol:

@@ -20,7 +20,7 @@ import torch
 
 from genaisys.errors import GenaisysError
 from genaisys.molecules.encoders import MoleculeEncoder, molecule_encoder
-from genaisys.molecules.files import MoleculesUnreadable, read_smiles
+from genaisys.molecules.files import MoleculesUnreadable, no_molecule, read_smiles
 from genaisys.molecules.parsing import NotAMolecule
 from genaisys.molecules.similarity import Neighbour
 from genaisys.retrieval import collections
@@ -139,7 +139,7 @@ class MoleculeLibraries:
             features += self._features(part)
             on_step("reading the library, once", start + len(part), len(strings))
         if not kept:
-            raise MoleculesUnreadable(f"{file} holds no molecule ({rejects.total()} strings are none)")
+            raise no_molecule(file, rejects)
         metadata = {"rejects": json.dumps(rejects)}
         text, kind = "\n".join(kept), "chemical/x-daylight-smiles"
         document = Document(name, file.name, text, (), kind, name, metadata)

@@ -19,11 +19,10 @@ a CPU bit for bit). It uses the one device of its process; under ``torchrun`` th
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,6 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast, gather, reduce, send_to_device, set_seed
-from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from genaisys.errors import GenaisysError
@@ -46,15 +44,12 @@ from genaisys.training.objectives import Objective, Sums, evaluation_of, objecti
 from genaisys.training.optimizer import learning_rate, optimizer_of
 from genaisys.training.processes import training_processes
 from genaisys.training.random_states import random_states, set_random_states
+from genaisys.training.run_folder import claimed
 from genaisys.training.settings import SettingsWrong, TrainingSettings
 
 
 class TrainingDiverged(GenaisysError):
     """The loss or its gradient is not finite any more; the last checkpoint is from before that."""
-
-
-class RunDiffers(GenaisysError):
-    """The folder holds another training, one that is running, or files of somebody else."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +106,7 @@ def train(
     if held_out is not None:
         require_enough(held_out)
     run = {"settings": asdict(settings), "processes": processes.num_processes, **(described or {})}
-    with _claimed(folder, run, processes.is_main_process), modes_kept(model):
+    with claimed(folder, run) if processes.is_main_process else nullcontext(), modes_kept(model):
         model.to(processes.device).train()
         set_seed(settings.seed + processes.process_index)
         return _Training(
@@ -345,61 +340,3 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
         number, _, name = key.partition(".")
         state.setdefault(int(number), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-# -- the folder and the model around a training
-
-
-_OF_NO_STEPS = {".lock", "run.json", "run.new", "metrics.jsonl", "checkpoints"}  # all that a training begins with
-
-
-@contextmanager
-def _claimed(folder: Path, run: Mapping[str, Any], main: bool) -> Iterator[None]:
-    """The folder for this training alone, which is the one that it has been, if it has been one."""
-    if not main:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    _require_own_folder(folder)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunDiffers(f"another process is training in {folder}") from None
-    try:
-        _require_same_run(folder, json.loads(json.dumps(run)))
-        yield
-    finally:
-        lock.release()
-
-
-def _require_own_folder(folder: Path) -> None:
-    """Only a training's own files are ever overwritten: its caller writes README.md and the like beside them."""
-    names = sorted({path.name for path in folder.iterdir()} - {".lock", "run.new"})
-    if names and "run.json" not in names:
-        raise RunDiffers(f"{folder} holds {names[0]}, which no training has written: give a new or an empty folder")
-
-
-def _require_same_run(folder: Path, run: dict[str, Any]) -> None:
-    file = folder / "run.json"
-    others = {path.name for path in folder.iterdir()} - _OF_NO_STEPS
-    if file.exists() and (others or Checkpoints(folder / "checkpoints").steps()):
-        try:
-            before = json.loads(file.read_bytes())
-        except ValueError as error:
-            raise RunDiffers(f"{file} is damaged, so what {folder} holds is not known: give another folder") from error
-        if differences := list(_differences(before, run)):
-            raise RunDiffers(f"{folder} holds a training with another {differences[0]}: give another folder")
-    else:
-        new = file.with_suffix(".new")
-        new.write_text(json.dumps(run, indent=1), "utf-8")
-        new.replace(file)
-
-
-def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
-    """The settings that differ, with both values."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in {**before, **now}:
-            yield from _differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
-    elif before != now:
-        yield f"{name} ({before} there, {now} here)"

@@ -21,7 +21,7 @@ _GENTLY = {
     "weight_decay": 0.05,
     "ema_decay": 0.995,
     "evaluate_every": 100,
-    "patience": 6,
+    "patience": 4,
 }
 
 

@@ -1,6 +1,7 @@
 """Runs of the zoo: a folder for each, with the trained model, what was measured, and a picture of it.
 
     config.json, model.safetensors    the model, which `load_model` reads
+    README.md                         the model card
     result.json                       what was measured; written last, so that a run with a result is done
     metrics.jsonl                     the course of the training
     sheet.png                         data, samples, and what else the model can do, to look at
@@ -26,6 +27,7 @@ from genaisys.hub.checkpoints import CONFIG, CheckpointBroken, read_json
 from genaisys.models.base import GenerativeModel
 from genaisys.models.presets import build, load_model
 from genaisys.training.metrics import read_metrics
+from genaisys.zoo.card import card
 from genaisys.zoo.catalogue import ZOO, entries_for
 from genaisys.zoo.data import Parts
 from genaisys.zoo.entries import Entry, OnRecord
@@ -33,7 +35,7 @@ from genaisys.zoo.evaluation import Measured, measure
 from genaisys.zoo.sheet import draw_sheet
 
 SHIPPED = Path(__file__).with_name("weights")
-RESULT, METRICS, SHEET = "result.json", "metrics.jsonl", "sheet.png"
+RESULT, METRICS, SHEET, CARD = "result.json", "metrics.jsonl", "sheet.png", "README.md"
 _RUN, _SECONDS, _TRAINING = "run.json", "seconds.json", "training"
 
 Result = dict[str, Any]
@@ -91,6 +93,7 @@ def train_run(name: str, data: Parts, seed: int, folder: Path, on_record: OnReco
         "parameters": _size(model),
     }
     draw_sheet(model, data, result, read_metrics(folder / METRICS), folder / SHEET, entry.effort)
+    (folder / CARD).write_text(card(entry, result), "utf-8")
     _write(folder / RESULT, result)
     shutil.rmtree(folder / _TRAINING, ignore_errors=True)  # nothing will go on from its checkpoints
     return result

@@ -171,7 +171,8 @@ def test_pictures_are_ink_on_nothing() -> None:
 
 def test_names_are_shown_and_not_obeyed() -> None:
     hostile = "<script>'\""
-    html = render_models({hostile: {"test_nats": 1.0}}, {hostile: hostile}, hostile)
+    entry = replace(ZOO["factorised"], about=hostile, family=hostile)
+    html = render_models({hostile: {"test_nats": 1.0}}, {hostile: entry}, hostile)
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,20 @@ def test_annotations_are_computed_once_and_read_again(tmp_path: Path, monkeypatc
         expected = [function(Chem.MolFromSmiles(smiles)) for smiles in SMILES]
         np.testing.assert_allclose(first.property(name), expected, rtol=1e-6)
     assert annotated([]).property("QED").shape == (0,)
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"", lambda content:
+                                    content[:300] + bytes([content[300] ^ 255]) + content[301:]])  # fmt: skip
+def test_damaged_annotations_are_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setattr(module, "parts_folder", lambda: tmp_path / "parts")
+    first = annotated(SMILES)
+    (file,) = (tmp_path / "datasets" / "annotations").iterdir()
+    file.write_bytes(damage(file.read_bytes()))
+    again = annotated(SMILES)
+    assert (again.properties == first.properties).all()
+    assert again.scaffolds == first.scaffolds
 
 
 def test_annotations_of_what_is_no_molecule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,6 @@ from genaisys.molecules import profiles
 from genaisys.molecules.accessibility import sa_score
 from genaisys.molecules.chemnet import Gaussian, frechet_distance
 from genaisys.molecules.metrics import cosine, internal_diversity, metrics, novelty, unique
-from genaisys.molecules.parallel import for_each
 from genaisys.molecules.parsing import parse
 from genaisys.molecules.profiles import passes_filters, profile, scaffold
 from genaisys.molecules.reference import (
@@ -192,11 +191,3 @@ def test_all_metrics_have_the_names_of_moses(monkeypatch: pytest.MonkeyPatch) ->
         assert result[name] == pytest.approx(0, abs=1e-6)
     with pytest.raises(TooFewMolecules):
         metrics(["CC(", "C"], {"Test": test_set}, known)
-
-
-def test_many_items_keep_their_order_in_processes() -> None:
-    progress: list[int] = []
-    items = list(range(2100))
-    assert for_each(math.sqrt, items, progress.append) == [math.sqrt(item) for item in items]
-    assert progress == sorted(progress)
-    assert progress[-1] == 2100

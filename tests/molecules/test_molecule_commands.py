@@ -49,6 +49,104 @@ def test_sample_writes_molecules_and_tells_the_rate(writes_carbon: Path, tmp_pat
     assert len(file.read_text().splitlines()) == 4
 
 
+def test_what_was_found_is_kept_when_no_more_is_wanted(
+    writes_carbon: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are three different ones, and a fourth is waited for: until it is given up, or Ctrl-C."""
+    monkeypatch.setattr("genaisys.molecules.sampling._PATIENCE", 300)
+    file = tmp_path / "some.smi"
+    arguments = ["molecules", "sample", "-n", "4", "--unique", "--model", str(writes_carbon), "--out", str(file)]
+    done = run(app, arguments)
+    assert done.exit_code == 1
+    assert "none was wanted" in done.stderr
+    assert file.read_text() == "C\nCC\nCCC\n"
+
+    from genaisys.molecules.parsing import parsed
+
+    read = []
+
+    def interrupted(smiles: str) -> object:
+        read.append(smiles)
+        if len(read) == 3:
+            raise KeyboardInterrupt
+        return parsed(smiles)
+
+    monkeypatch.setattr("genaisys.molecules.sampling.parsed", interrupted)
+    done = run(app, [*arguments, "--json"])
+    assert done.exit_code == 130
+    assert file.read_text() == "C\n"
+    assert json.loads(done.stdout)["smiles"] == ["C"]
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genaisys.molecules.generators.load_generator", lambda name: pytest.fail("it has begun"))
+    (tmp_path / "a-file").touch()
+    for verb in (["sample", "-n", "500"], ["optimise", "--top", "500"]):
+        for name, message in {
+            "some.xyz": "name a .smi",
+            "some": "a file without ending",
+            "some.png": "holds 1 to 400",
+            "a-file/some.smi": "cannot be written",
+        }.items():
+            done = run(app, ["molecules", *verb, "--out", str(tmp_path / name)])
+            assert done.exit_code == 1
+            assert message in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-file"]
+
+
+@pytest.fixture
+def agent_writes_carbon(alkanes: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That model, whose agent writes chains of nought to nine carbons in each step, and is stopped in the third."""
+    (carbon,) = smiles_tokenizer(["CCO"]).encode("C")
+    steps = []
+
+    def write(model: object, prompt: object, n: int, **settings: object) -> list[list[int]]:
+        steps.append(n)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        return [[carbon] * (number % 10) for number in range(n)]
+
+    monkeypatch.setattr("genaisys.molecules.optimisation.sample_many", write)
+    return alkanes
+
+
+@pytest.mark.parametrize("goal", ["qed", "celecoxib", "median", "CCC"])
+def test_optimise_gives_the_best(agent_writes_carbon: Path, goal: str) -> None:
+    done = run(app, ["molecules", "optimise", "--goal", goal, "--model", str(agent_writes_carbon), "--steps", "2",
+                     "--top", "3", "--json"])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    scores = [each["score"] for each in result["best"]]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == 3
+    assert result["drawn"] == 128
+    assert result["mean"] == pytest.approx(sum(scores) / 3)
+    assert result["lowest"] == scores[-1]
+    if goal == "CCC":
+        assert result["best"][0] == {"smiles": "CCC", "score": 1}
+
+
+def test_optimise_gives_different_ones_of_a_score(agent_writes_carbon: Path) -> None:
+    arguments = ["molecules", "optimise", "--goal", "qed", "--model", str(agent_writes_carbon), "--steps", "1"]
+    done = run(app, [*arguments, "--at-least", "0.4", "--json"])
+    best = json.loads(done.stdout)["best"]
+    assert 1 < len(best) < 9
+    assert all(each["score"] >= 0.4 for each in best)
+    assert "CCCCCC" in best[0]["smiles"]
+    done = run(app, [*arguments, "--at-least", "0.99"])
+    assert done.exit_code == 1
+    assert "no molecule has the score that is wanted, the highest is 0.4" in done.stderr
+
+
+def test_an_interrupted_search_gives_what_it_has_found(agent_writes_carbon: Path, tmp_path: Path) -> None:
+    file = tmp_path / "best.csv"
+    done = run(app, ["molecules", "optimise", "--model", str(agent_writes_carbon), "--out", str(file)])
+    assert done.exit_code == 130
+    assert len(file.read_text().splitlines()) == 1 + 9
+
+
 def test_raw_samples_are_what_the_model_writes(writes_carbon: Path, tmp_path: Path) -> None:
     file = tmp_path / "raw.smi"
     done = run(app, ["molecules", "sample", "-n", "4", "--raw", "--model", str(writes_carbon), "--out", str(file)])
@@ -100,6 +198,7 @@ def test_score_against_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert result["valid"] == 0.75
     assert result["Novelty"] == 0.5
     assert result["unique@1000"] == pytest.approx(2 / 3)
+    assert result["Scaf/Test"] is None  # there are none: that is not 0, and JSON has no NaN
 
 
 def test_similar_and_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +220,16 @@ def test_similar_and_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     done = run(app, ["molecules", "draw", "CCO", str(known), "--out", str(picture)])
     assert done.exit_code == 0, done.output
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_file_without_molecules_says_why(tmp_path: Path) -> None:
+    file = tmp_path / "some.smi"
+    reasons = "(2 rejected: a ring that is not closed; 1 rejected: a branch that is not closed)"
+    for text, message in {"C1CC\nC1CN\nCC(C\n": reasons, "": "it is empty"}.items():
+        file.write_text(text)
+        done = run(app, ["molecules", "check", str(file)])
+        assert done.exit_code == 1
+        assert message in done.stderr
 
 
 def test_check_counts_rejects_and_keeps_the_rest(tmp_path: Path) -> None:

@@ -7,9 +7,7 @@ import torch
 from rdkit import Chem
 
 from genaisys.models.transformer import TransformerLM, gpt
-from genaisys.molecules.goals import goal_called
-from genaisys.molecules.optimisation import CannotOptimise, Optimisation, optimise
-from genaisys.molecules.parsing import NotAMolecule
+from genaisys.molecules.optimisation import CannotOptimise, Optimisation, optimise, stream_optimisation
 from genaisys.tokenizers import smiles_tokenizer
 
 
@@ -31,7 +29,7 @@ def share_of_oxygen(mols: list[Chem.Mol]) -> list[float]:
 def test_the_mean_score_rises_and_the_prior_stays(prior: TransformerLM) -> None:
     before = [weight.clone() for weight in prior.parameters()]
     means: list[float] = []
-    settings = Optimisation(steps=60, batch_size=64, learning_rate=3e-3, sigma=10, scaffold_limit=10**6)
+    settings = Optimisation(steps=60, batch_size=64, learning_rate=3e-3, sigma=10, scaffold_limit=None)
     found = optimise(prior, share_of_oxygen, settings, lambda step, mean: means.append(mean))
     assert means[0] < 0.6
     assert sum(means[-5:]) / 5 > 0.85
@@ -65,17 +63,21 @@ def test_the_same_seed_finds_the_same(prior: TransformerLM) -> None:
     assert first == again
 
 
-def test_settings_without_meaning() -> None:
-    for settings in ({"steps": 0}, {"sigma": -1.0}, {"learning_rate": math.nan}):
+def test_who_looks_on_may_stop_at_any_step(prior: TransformerLM) -> None:
+    seen = []
+    for found in stream_optimisation(prior, share_of_oxygen, Optimisation(steps=100)):
+        seen.append((found.step, found.drawn))
+        if found.step == 2:
+            break
+    assert seen == [(1, 64), (2, 128)]
+    assert found.scores
+    assert 0 < found.mean < 1
+
+
+def test_settings_without_meaning(prior: TransformerLM) -> None:
+    for settings in ({"steps": 0}, {"sigma": -1.0}, {"learning_rate": math.nan}, {"scaffold_limit": 0}):
         with pytest.raises(CannotOptimise):
             Optimisation(**settings)
-
-
-def test_goals_by_name() -> None:
-    ethanol, propanol = Chem.MolFromSmiles("CCO"), Chem.MolFromSmiles("CCCO")
-    scores = goal_called("OCC")([ethanol, propanol])
-    assert scores[0] == 1
-    assert 0 < scores[1] < 1
-    assert 0 < goal_called("qed")([ethanol])[0] < 1
-    with pytest.raises(NotAMolecule):
-        goal_called("beauty")
+    prior.tokenizer = None
+    with pytest.raises(CannotOptimise, match="tokenizer"):
+        optimise(prior, share_of_oxygen, Optimisation(steps=1))

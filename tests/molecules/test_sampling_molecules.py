@@ -1,5 +1,6 @@
 """Drawing texts in step, and molecules by rejection."""
 
+import math
 from itertools import product
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from genaisys.molecules.drawing import CannotWrite, draw_grid, write_molecules
 from genaisys.molecules.generators import GeneratorMissing, load_generator
 from genaisys.molecules.properties import PROPERTIES, properties, properties_of
 from genaisys.molecules.sampling import CannotSample, MoleculeSampling, raw_smiles, sample_molecules, stream_molecules
-from genaisys.molecules.wishes import Wishes, WishImpossible, read_range, read_substructure
+from genaisys.molecules.wishes import Wishes, WishImpossible, read_range, read_substructure, written_range
 from genaisys.tokenizers import smiles_tokenizer
 
 PAD, BOS, EOS = 0, 1, 2
@@ -73,6 +74,20 @@ def test_each_text_may_have_a_prompt_of_its_own() -> None:
         for token in (3, 4, 5):
             share = sum(row[:1] == [token] for row in drawn[which::2]) / (n // 2)
             assert share == pytest.approx(p[token].item(), abs=5 * (p[token].item() / (n // 2)) ** 0.5 + 1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_logits_are_divided_by_the_temperature(temperature: float) -> None:
+    model, n = TransformerLM(gpt(8, 3, layers=1, width=16, heads=2, **SPECIAL)).eval(), 4000
+    with torch.no_grad():
+        model.head.weight.mul_(20)
+    logits = model(torch.tensor([[BOS]]))[0, -1].index_fill(0, torch.tensor([PAD, BOS]), -torch.inf)
+    p = (logits / temperature).softmax(-1)
+    drawn = list(sample_many(model, [BOS], n, generator=generator(), temperature=temperature))
+    for token in range(EOS, 8):
+        share = sum((row or [EOS])[0] == token for row in drawn) / n
+        assert share == pytest.approx(p[token].item(), abs=5 * (p[token].item() / n) ** 0.5 + 2e-3)
+    assert (p - logits.softmax(-1)).abs().max() > 0.03  # the temperature matters
 
 
 def test_top_p_leaves_the_likeliest_tokens() -> None:
@@ -152,9 +167,12 @@ def test_what_cannot_be_had_is_given_up_with_a_reason(chemist: Words) -> None:
         sample_molecules(chemist, 1, MoleculeSampling(wishes=Wishes({"weight": (900.0, 901.0)})))
 
 
-@pytest.mark.parametrize(("text", "expected"), [("2..3", (2, 3)), ("-1.5..", (-1.5, 1e9)), ("..0.5", (-1e9, 0.5))])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("2..3", (2, 3)), ("-1.5..", (-1.5, math.inf)), ("..-0.5", (-math.inf, -0.5))]
+)
 def test_ranges(text: str, expected: tuple[float, float]) -> None:
     assert read_range(text, "logP") == expected
+    assert written_range(*expected) == text
 
 
 @pytest.mark.parametrize("text", ["", "..", "3", "a..b", "3..2", "nan..2"])

@@ -17,9 +17,10 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from genaisys.training import Sums, TensorExamples, TrainingSettings, evaluate, train
 from genaisys.training.interruption import TrainingInterrupted
-from genaisys.training.loop import RunDiffers, TrainingDiverged
+from genaisys.training.loop import TrainingDiverged
 from genaisys.training.metrics import read_metrics
 from genaisys.training.objectives import loss_of_tokens, next_tokens
+from genaisys.training.run_folder import RunDiffers
 from genaisys.training.settings import SettingsWrong
 
 SETTINGS = TrainingSettings(steps=20, batch_size=8, learning_rate=0.01, evaluate_every=5)

@@ -16,9 +16,9 @@ from genaisys.molecules.parsing import canonical
 from genaisys.training.fields import RecipeWrong, filled
 from genaisys.training.finetuning.recipes import KINDS as FINE_TUNING_KINDS
 from genaisys.training.finetuning.recipes import open_fine_tuning
-from genaisys.training.loop import RunDiffers
 from genaisys.training.recipe_files import COMMANDS, SHIPPED
 from genaisys.training.recipes import KINDS, open_recipe
+from genaisys.training.run_folder import RunDiffers
 from genaisys.training.texts import TextData, training_and_held_out
 
 LINES = [

@@ -17,9 +17,19 @@ from genaisys.zoo.data import load_data
 from genaisys.zoo.entries import by_gradient
 from genaisys.zoo.evaluation import mean_nats
 from genaisys.zoo.mixtures import by_em
-from genaisys.zoo.runs import NotInZoo, RunOfAnother, evaluate_run, open_run, results_in, train_run
+from genaisys.zoo.runs import (
+    CARD,
+    SHIPPED,
+    NotInZoo,
+    RunOfAnother,
+    evaluate_run,
+    open_run,
+    results_in,
+    shipped_results,
+    train_run,
+)
 
-FILES = {"config.json", "model.safetensors", "result.json", "sheet.png", "run.json", "seconds.json"}
+FILES = {"README.md", "config.json", "model.safetensors", "result.json", "sheet.png", "run.json", "seconds.json"}
 by_checkpoints = by_gradient(steps=20, batch_size=16, evaluate_every=10)
 
 
@@ -150,3 +160,11 @@ def test_em_leaves_its_course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     records = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert [record["step"] for record in records if "loss" in record] == [1, 2, 3]
     assert [record["step"] for record in records if "held_out" in record] == [1, 2, 3]
+
+
+def test_each_shipped_model_has_a_card() -> None:
+    for result in shipped_results("digits"):
+        text = (SHIPPED / result["name"] / CARD).read_text("utf-8")
+        assert f"`genaisys zoo train {result['name']} --seed {result['seed']}`" in text
+        assert "CC BY 4.0" in text
+        assert f"| {result['test_nats']:.2f} |" in text

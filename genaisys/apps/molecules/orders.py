@@ -19,7 +19,6 @@ from genaisys.molecules.sampling import MoleculeSampling
 from genaisys.molecules.wishes import Wishes, WishImpossible, pattern_of
 
 _LARGEST_START = 27  # heavy atoms: no molecule of MOSES has more
-_UNBOUNDED = 1e9
 
 
 class OrderUnreadable(GenaisysError):
@@ -101,8 +100,8 @@ def _range(sent: Any, name: str) -> tuple[float, float]:
         raise OrderUnreadable(f"the range of {name} cannot be read: reload the page")
     low, high = sent
     return (
-        -_UNBOUNDED if low is None else _number(low, name),
-        _UNBOUNDED if high is None else _number(high, name),
+        -math.inf if low is None else _number(low, name),
+        math.inf if high is None else _number(high, name),
     )
 
 

@@ -88,8 +88,7 @@ class ZooActions:
         from genaisys.zoo.catalogue import ZOO
 
         results = self.gallery.results
-        about = {name: ZOO[name].about for name in results}
-        models = pictures.render_models(results, about, visit.name)
+        models = pictures.render_models(results, ZOO, visit.name)
         if not visit.name:
             return models, "", "", ""
         facts = self._shown(visit, lambda visit, exhibit: pictures.render_facts(exhibit))

@@ -17,28 +17,32 @@ if TYPE_CHECKING:  # torch takes seconds to load, and the page should open befor
 
     from genaisys.apps.zoo.gallery import Exhibit
     from genaisys.zoo.abilities import Abilities
+    from genaisys.zoo.entries import Entry
 
 SIDE, INK = 8, 16  # pixels of a side, and the darkest value
 
 BRAND = "<div class='brand'><b>gen<i>ai</i>sys</b><span>Generative models, to look at</span></div>"
 
 
-def render_models(results: Mapping[str, Mapping[str, Any]], about: Mapping[str, str], chosen: str) -> str:
-    """The list of models, with how well each explains unseen digits."""
+def render_models(results: Mapping[str, Mapping[str, Any]], entries: Mapping[str, Entry], chosen: str) -> str:
+    """The list of models by their families, with how well each explains unseen digits."""
     if not results:
         return (
             "<p class='none'>No trained models are here. <code>genaisys zoo train arm-rnn</code> trains one, and "
             "<code>genaisys zoo list</code> tells of them all.</p>"
         )
-    rows = []
+    families: dict[str, list[str]] = {}
     for name, result in results.items():
         nats = "" if result["test_nats"] is None else f"{result['test_nats']:.1f} nats"
         state = " aria-current='true'" if name == chosen else ""
-        rows.append(
+        families.setdefault(entries[name].family, []).append(
             f"<li><button data-do='choose' data-name='{shown(name)}'{state}><b>{shown(name)}</b>"
-            f"<em>{nats}</em><span>{shown(about[name])}</span></button></li>"
+            f"<em>{nats}</em><span>{shown(entries[name].about)}</span></button></li>"
         )
-    return f"<p class='label'>Models of digits</p><ul class='models'>{''.join(rows)}</ul>"
+    return "".join(
+        f"<p class='label'>{shown(family.capitalize())}</p><ul class='models'>{''.join(rows)}</ul>"
+        for family, rows in families.items()
+    )
 
 
 def render_facts(exhibit: Exhibit) -> str:

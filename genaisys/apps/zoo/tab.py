@@ -7,10 +7,11 @@ import gradio as gr
 from genaisys.apps.elements import LATER, NOW, drawn
 from genaisys.apps.zoo.actions import Visit, ZooActions
 from genaisys.apps.zoo.gallery import Gallery
-from genaisys.apps.zoo.pictures import BRAND
+from genaisys.apps.zoo.pictures import BRAND, render_note
 
 VISITORS_AT_ONCE = 4  # the models take turns anyway; others wait in line
 
+_LOADING = render_note("The models are being loaded. The first time it takes a few seconds.")
 _SAMPLES = "<p class='tools'><button data-do='sample'>Draw again</button></p>"
 
 
@@ -24,7 +25,7 @@ def zoo_tab(gallery: Gallery) -> None:
                 drawn(BRAND, "zoo-brand")
                 models = drawn("", "zoo-models", "choose")
             with gr.Column(elem_id="meadow", elem_classes="desk"):
-                facts = drawn("", "zoo-facts")
+                facts = drawn(_LOADING, "zoo-facts")
                 with gr.Row(elem_id="easel"):
                     board = drawn("", "zoo-board", "painted", "real", "complete", "between", script="paint")
                     with gr.Column(elem_id="judgement"):

@@ -19,13 +19,15 @@ from genaisys.models.latent.vae import VAE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_GRID = 200  # points along each side of the density's picture
+_GRID = 200  # points along each side of the prior's picture
+_REGIONS = (0.0, 0.5, 0.9, 0.99)  # how much of the prior is in the regions that are drawn
 
 
 def draw_codes(model: VAE, x: Tensor, file: Path, classes: Tensor | None = None) -> None:
     """Codes of data over the prior: holes are where the prior is and codes are not (book figures 5.8-5.13).
 
-    With two dimensions the prior is drawn as a density; with more, by as many samples, in the two most active ones.
+    With two dimensions the prior is drawn as the regions where it is densest, whatever its peaks; with more, by as many
+    samples, in the two most active ones.
 
     Args:
         x: [N, *shape]
@@ -41,18 +43,23 @@ def draw_codes(model: VAE, x: Tensor, file: Path, classes: Tensor | None = None)
         if codes.shape[1] == 2:
             low, high = torch.cat([codes, samples]).aminmax(dim=0)
             sides = [torch.linspace(a - 0.5, b + 0.5, _GRID).to(codes) for a, b in zip(low, high, strict=True)]
-            density = p.log_prob(torch.cartesian_prod(*sides)).exp().view(_GRID, _GRID)
-            axes.contourf(*(side.cpu() for side in sides), density.T.cpu(), levels=12, cmap="Greys")
+            mass = p.log_prob(torch.cartesian_prod(*sides)).softmax(0)  # [_GRID^2]
+            order = mass.argsort(descending=True)
+            denser = torch.empty_like(mass).scatter(0, order, mass[order].cumsum(0)).view(_GRID, _GRID)
+            across, up = (side.cpu() for side in sides)
+            axes.contourf(across, up, denser.T.cpu(), levels=_REGIONS, colors=["0.6", "0.76", "0.9"])
+            axes.set_title("grey: a half, 90 % and 99 % of the prior", fontsize=10)
         else:
             axes.scatter(samples[:, first].cpu(), samples[:, second].cpu(), s=5, color="0.75", label="prior")
     across, up = codes[:, [first, second]].T.cpu()
     if classes is None:
         axes.scatter(across, up, s=5, label="codes")
     else:
-        drawing = axes.scatter(across, up, s=5, c=classes.cpu(), cmap="tab10", label="codes")
-        figure.colorbar(drawing, label="class")
+        drawing = axes.scatter(across, up, s=5, c=classes.cpu(), cmap="tab10")
+        figure.colorbar(drawing, label="class of a code")
     axes.set(xlabel=f"dimension {first + 1}", ylabel=f"dimension {second + 1}")
-    axes.legend()
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()
     figure.savefig(file, format="png", dpi=120)
 
 
@@ -64,9 +71,9 @@ def draw_units(model: VAE, x: Tensor, file: Path) -> None:
     axes = figure.subplots(1, 2 if by_itself else 1, squeeze=False)[0]
     places = range(1, len(variances) + 1)
     axes[0].bar(places, variances.clamp_min(1e-6))
-    axes[0].axhline(0.01, color="C3", label="active above")
+    axes[0].axhline(0.01, color="C3", label="active above 0.01")
     axes[0].set(xlabel="dimension", ylabel="variance of the mean", yscale="log")
-    axes[0].legend()
+    axes[0].legend(loc="lower right")
     if by_itself:
         axes[1].bar(places, kl_per_dimension(model, x).cpu())
         axes[1].set(xlabel="dimension", ylabel="KL (nats)")

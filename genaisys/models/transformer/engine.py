@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +21,10 @@ from torch import Tensor
 
 from genaisys.errors import GenaisysError
 from genaisys.models.transformer.cache import PAGE_SIZE, PagedCache
+from genaisys.models.transformer.generated import Generated, Generation, GenerationFailed
 from genaisys.models.transformer.grammar import Grammars, Matcher
 from genaisys.models.transformer.inference import PackedTransformer
-from genaisys.models.transformer.sampling import Sampling, choose
-from genaisys.models.transformer.speculation import PromptLookup
-from genaisys.models.transformer.stopping import StopTexts
+from genaisys.models.transformer.sampling import Sampling
 from genaisys.models.transformer.turns import Turns
 from genaisys.tokenizers import Tokenizer
 
@@ -37,8 +34,6 @@ _PROMPT_PART = 4 * PAGE_SIZE  # tokens of a prompt that are read between two ste
 _PASS = 512  # tokens of continuations that are scored at once
 _GUESSING_TEXTS = 2  # with more under way the processor is busy anyway, and guesses cost more than they bring
 
-Finish = Literal["end", "stop", "length", "cancelled"]
-
 
 class PromptTooLong(GenaisysError):
     """The prompt does not fit into the context."""
@@ -46,124 +41,6 @@ class PromptTooLong(GenaisysError):
 
 class UnknownToken(GenaisysError):
     """A token that is not in the model's vocabulary."""
-
-
-class GenerationFailed(GenaisysError):
-    """The model gave something that is no number, or the generation was broken off."""
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """A generated text.
-
-    Attributes:
-        tokens: without the prompt, and without an end token; those of a stop text are among them.
-        text: the tokens as text, without a stop text; empty where there is no tokenizer.
-        finish: an end token, a stop text, the most tokens or the end of the context, or the user ended it.
-        prompt_tokens, reused_tokens: how many the prompt has, and how many of them the cache had.
-        steps: of the model, after the prompt.
-        prefill_seconds, decode_seconds: reading the prompt, and all after it.
-        end_token: that ended it, where one did.
-    """
-
-    tokens: list[int]
-    text: str
-    finish: Finish
-    prompt_tokens: int
-    reused_tokens: int
-    steps: int
-    prefill_seconds: float
-    decode_seconds: float
-    end_token: int | None = None
-
-
-class Generation:
-    """A text that is being generated. Iterate over it for its pieces; ``close`` ends it early."""
-
-    def __init__(
-        self, engine: Engine, prompt: Sequence[int], length: int, sampling: Sampling, matcher: Matcher | None
-    ) -> None:
-        self.prompt = list(prompt)
-        self.length = length  # of prompt and text together, at most
-        self.sampling = sampling
-        self.tokens: list[int] = []
-        self.text = ""
-        self.pieces: deque[str] = deque()
-        self.finish: Finish | None = None
-        self.end_token: int | None = None
-        self.error: GenaisysError | None = None
-        self.pages: list[int] = []
-        self.read = 0  # tokens of the prompt that are in the cache; the last is read by the first step of decoding
-        self.reused = 0
-        self.steps = 0
-        self.prefill_seconds = 0.0
-        self.decoding_since = self.ended = 0.0
-        self.lookup = PromptLookup()
-        self.lookup.extend(prompt)
-        self.random = np.random.default_rng(sampling.seed)
-        self.matcher = matcher
-        self._engine = engine
-        self._detokenizer = engine.tokenizer.stream() if engine.tokenizer else None
-        self._stop = StopTexts(sampling.stop)
-
-    def __iter__(self) -> Generator[str]:
-        """The text, piece by piece, each of whole characters. Leaving the loop ends the generation."""
-        try:
-            while piece := self._engine.next_piece(self):
-                yield piece
-        finally:
-            self.close()
-
-    def result(self) -> Generated:
-        """The whole, when it has ended.
-
-        Raises:
-            GenaisysError: the generation failed.
-        """
-        for _ in self:
-            pass
-        seconds = self.ended - self.decoding_since if self.decoding_since else 0.0
-        return Generated(
-            self.tokens, self.text, self.finish or "cancelled", len(self.prompt), self.reused, self.steps,
-            self.prefill_seconds, seconds, self.end_token,
-        )  # fmt: skip
-
-    def close(self) -> None:
-        self._engine.cancel(self)
-
-    # what the engine does with it
-
-    def accept(self, logits: npt.NDArray[np.float32], ends: Sequence[int]) -> int:
-        """Choose the next token from logits [V], which may be written to, and take it into the text."""
-        if self.matcher is not None:
-            self.matcher.restrict(logits)
-        token = choose(logits, self.sampling, self.random)
-        if self.matcher is not None:
-            self.matcher.accept(token)
-        if token in ends:
-            self.end_token = token
-            self.end("end")
-            return token
-        self.tokens.append(token)
-        self.lookup.extend([token])
-        if self._detokenizer is not None:
-            self._show(self._stop.push(self._detokenizer.push(token)))
-        if self._stop.found:
-            self.end("stop")
-        elif len(self.prompt) + len(self.tokens) >= self.length:
-            self.end("length")
-        return token
-
-    def end(self, finish: Finish) -> None:
-        self.finish = finish
-        self.ended = time.perf_counter()
-        if finish in ("end", "length"):
-            self._show(self._stop.finish())
-
-    def _show(self, piece: str) -> None:
-        if piece:
-            self.text += piece
-            self.pieces.append(piece)
 
 
 class Engine:

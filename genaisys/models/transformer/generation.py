@@ -12,7 +12,8 @@ from genaisys.errors import GenaisysError
 from genaisys.models.memory import give_back_freed_memory
 from genaisys.models.transformer.checkpoint import open_checkpoint
 from genaisys.models.transformer.config import TransformerConfig, llama
-from genaisys.models.transformer.engine import MEMORY_LIMIT, SLOTS, Engine, Generated
+from genaisys.models.transformer.engine import MEMORY_LIMIT, SLOTS, Engine
+from genaisys.models.transformer.generated import Generated
 from genaisys.models.transformer.inference import PackedTransformer
 from genaisys.models.transformer.model import TransformerLM
 from genaisys.models.transformer.sampling import Sampling

@@ -17,12 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from genaisys.models.processor import compute_alone, fast_dtype
+from genaisys.models.transformer.cache import OutOfMemory
+from genaisys.models.transformer.config import TransformerConfig
+from genaisys.models.transformer.generated import GenerationFailed
 from genaisys.models.transformer.kernel.tree_attention import attend_along_paths
 from genaisys.models.transformer.model import Block, TransformerLM
 from genaisys.models.transformer.rotary import angles
 
 _AT_ONCE = 8192  # texts of one tree: a tree is one core's work
-_WIDEST = 1024  # branches that take a step together
+_WIDEST = 1024  # branches that take a step together, where memory allows it
+_MEMORY_LIMIT = 1 << 30  # bytes for the keys and values of a tree
+_AT_HAND = 1 << 22  # probabilities that are searched together
 _GRAIN = 64  # filled up to a multiple: for every new number of rows a product is compiled anew
 
 
@@ -43,6 +48,10 @@ def sample_many(
         prompt: with BOS, not empty, and shorter than the context; one for all texts, or one for each. [P] or [n, P]
         temperature: above 0; logits are divided by it.
         top_p: only the likeliest tokens that together have this probability.
+
+    Raises:
+        OutOfMemory: the keys and values of one text alone would need more memory than is allowed.
+        GenerationFailed: the model gives something that is no number.
     """
     trees = -(-n // _AT_ONCE)
     sizes = [n * (tree + 1) // trees - n * tree // trees for tree in range(trees)]
@@ -97,12 +106,12 @@ class _Tree:
     def grow(self, prompts: Tensor) -> list[list[int]]:
         """A text for each prompt. [N, P]
 
-        They grow depth first, so that nodes are held on the way to at most ``_WIDEST`` branches.
+        They grow depth first, so that nodes are held on the way to no more branches than take a step together.
         """
         config, (n, given) = self._network.config, prompts.shape
-        room = config.context_length
+        room, widest = config.context_length, min(n, _widest(config))
         ends, impossible = torch.tensor(config.ends), torch.tensor(config.impossible, dtype=torch.long)
-        size = config.layers, min(n, _WIDEST) * room, 2, config.kv_heads, config.head_width
+        size = config.layers, widest * room, 2, config.kv_heads, config.head_width
         self._nodes = torch.empty(size, dtype=torch.bfloat16)
         written = torch.zeros(n, room, dtype=torch.long)  # [n, T]
         lengths = torch.full((n,), room)
@@ -116,15 +125,17 @@ class _Tree:
             length = paths.shape[1]
             if length < given:
                 next_tokens = prompts[now.texts, length]  # [N]
-                waiting += _parted(now, paths, next_tokens, torch.ones_like(next_tokens, dtype=torch.bool))
+                waiting += _parted(now, paths, next_tokens, torch.ones_like(next_tokens, dtype=torch.bool), widest)
                 continue
             logits.index_fill_(-1, impossible, -torch.inf)
+            if not logits.amax(-1).isfinite().all():
+                raise GenerationFailed(f"the model gives no number at token {length}: its weights are damaged")
             drawn = self._draw(logits, now.branch)  # [N]
             written[now.texts, length] = drawn
             ended = torch.isin(drawn, ends)
             lengths[now.texts[ended]] = length
             if length + 1 < room:
-                waiting += _parted(now, paths, drawn, ~ended)
+                waiting += _parted(now, paths, drawn, ~ended, widest)
         return [row[given:length] for row, length in zip(written.tolist(), lengths.tolist(), strict=True)]
 
     def _step(self, tokens: Tensor, paths: Tensor) -> Tensor:
@@ -157,15 +168,31 @@ class _Tree:
         below = p.double().cumsum(-1)  # [R, V]
         below /= below[:, -1:].clone()  # so that the last possible token reaches 1, which no random number does
         random = torch.rand(len(branch), 1, dtype=torch.double, generator=self._generator)
-        return torch.searchsorted(below[branch], random, right=True)[:, 0]
+        texts = max(1, _AT_HAND // below.shape[1])
+        parts = zip(branch.split(texts), random.split(texts), strict=True)
+        return torch.cat([torch.searchsorted(below[part], drawn, right=True)[:, 0] for part, drawn in parts])
 
 
-def _parted(before: _Branches, paths: Tensor, drawn: Tensor, going: Tensor) -> list[_Branches]:
-    """The branches after each text has drawn a token: more, where texts part. [R, T], [N], [N] of those that go on"""
+def _widest(config: TransformerConfig) -> int:
+    """How many branches of whole length fit into the memory that is allowed."""
+    path_bytes = 2 * config.context_length * config.layers * 2 * config.kv_heads * config.head_width
+    if path_bytes > _MEMORY_LIMIT:
+        raise OutOfMemory(f"one text needs {path_bytes:,} bytes of memory, and {_MEMORY_LIMIT:,} are allowed")
+    return min(_WIDEST, _MEMORY_LIMIT // path_bytes)
+
+
+def _parted(before: _Branches, paths: Tensor, drawn: Tensor, going: Tensor, widest: int) -> list[_Branches]:
+    """The branches after each text has drawn a token: more, where texts part, in groups of at most ``widest``.
+
+    Args:
+        paths: [R, T].
+        drawn: the token of each text. [N]
+        going: which of them go on. [N]
+    """
     texts, size = before.texts[going], int(drawn.max()) + 1
     children, branch = torch.unique(before.branch[going] * size + drawn[going], return_inverse=True)
     count, free = len(children), before.free + len(paths)
-    groups, parts = [], -(-count // _WIDEST)
+    groups, parts = [], -(-count // widest)
     for part in range(parts):
         first, end = count * part // parts, count * (part + 1) // parts
         here = (first <= branch) & (branch < end)

@@ -31,7 +31,7 @@ from genaisys.models.transformer.cross_entropy import cross_entropy
 from genaisys.models.transformer.rotary import angles, frequencies, rotate
 
 if TYPE_CHECKING:
-    from genaisys.models.transformer.generation import Generated
+    from genaisys.models.transformer.generated import Generated
     from genaisys.tokenizers import Tokenizer
 
 MASKED_SHARE = 0.15  # of the tokens that the masked loss hides, as in BERT

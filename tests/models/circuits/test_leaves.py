@@ -80,7 +80,10 @@ def test_far_from_the_mean_a_rounded_normal_has_a_gradient() -> None:
 
 @pytest.mark.parametrize("distance", [100.0, 1e3, 1e4, 1e6])
 def test_that_gradient_is_right_however_far(distance: float) -> None:
-    """About how far off the next edge is (Mills' ratio); the slope of PyTorch's log_ndtr is six times that at 1e4."""
+    """It is about as far as the next edge of the cell is off (Mills' ratio).
+
+    PyTorch's own slope of ``log_ndtr`` is six times that at 1e4.
+    """
     loc = torch.tensor([8 - distance, 8 + distance], requires_grad=True)
     DiscretizedNormal(loc, torch.tensor(1.0), 0, 16).log_prob(torch.tensor([8, 8])).sum().backward()
     assert loc.grad is not None

@@ -6,11 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genaisys.models.transformer import TransformerConfig, TransformerLM
+from genaisys.models.transformer import TransformerConfig, TransformerLM, llama
 from genaisys.models.transformer.cache import PAGE_SIZE, PagedCache
 from genaisys.models.transformer.engine import Engine
 from genaisys.models.transformer.inference import PackedTransformer
 from genaisys.tokenizers import Tokenizer
+
+CONTEXT = 3 * PAGE_SIZE
+CONFIG = llama(61, CONTEXT, layers=2, width=32, heads=4, kv_heads=2, bos=0, ends=(2, 7), impossible=(0, 1))
 
 
 def packed(model: TransformerLM, *, quantise: bool = False, workers: int = 1) -> PackedTransformer:
@@ -85,3 +88,15 @@ def scripted(
     says = saying({prompt_length - 1 + n: token for n, token in enumerate(script)}, config.vocabulary_size, after)
     network = Scripted(config, says)
     return Engine(network, tokenizer, **settings), network  # type: ignore[arg-type]
+
+
+def pages_in_use(engine: Engine) -> int:
+    """By what can be opened: all that there is, if nobody holds anything."""
+    size, free = len(engine.cache.pages), 0
+    opened = []
+    while (one := engine.cache.open([0], 1)) is not None:
+        free += 1
+        opened.append(one[0])
+    for pages in opened:
+        engine.cache.close(pages)
+    return size - free

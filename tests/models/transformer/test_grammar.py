@@ -9,7 +9,8 @@ from engines import packed
 from tiny_models import make, one_line
 
 from genaisys.models.transformer import TransformerLM, llama
-from genaisys.models.transformer.engine import Engine, GenerationFailed
+from genaisys.models.transformer.engine import Engine
+from genaisys.models.transformer.generated import GenerationFailed
 from genaisys.models.transformer.grammar import GrammarImpossible, json_schema, regex
 from genaisys.models.transformer.sampling import Sampling
 from genaisys.tokenizers import Tokenizer, character_tokenizer

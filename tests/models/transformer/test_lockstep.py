@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from genaisys.models.transformer import TransformerLM, gpt, llama, lockstep, teenygpt
+from genaisys.models.transformer.cache import OutOfMemory
+from genaisys.models.transformer.generated import GenerationFailed
 from genaisys.models.transformer.kernel.tree_attention import attend_along_paths
 from genaisys.models.transformer.lockstep import sample_many
 
@@ -117,3 +119,47 @@ def test_the_order_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     first = np.array([(text or [EOS])[0] for text in drawn(tiny(), 4000)])
     alike_next, alike_far = (first[:-1] == first[1:]).mean(), (first[:2000] == first[2000:]).mean()
     assert alike_next == pytest.approx(alike_far, abs=0.05)
+
+
+def test_no_more_memory_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny(kv_heads=2)  # 2 layers, 2 heads of keys and 2 of values, 8 numbers each
+    of_a_text = 9 * 2 * (2 + 2) * 8 * 2  # bytes
+    monkeypatch.setattr(lockstep, "_MEMORY_LIMIT", 3 * of_a_text + 1)
+    held, step = set(), lockstep._Tree._step
+
+    def watched(tree: lockstep._Tree, tokens: torch.Tensor, paths: torch.Tensor) -> torch.Tensor:
+        held.add(tree._nodes.nbytes)
+        assert len(tokens) <= 3
+        assert int(paths.max()) < tree._nodes.shape[1]
+        return step(tree, tokens, paths)
+
+    monkeypatch.setattr(lockstep._Tree, "_step", watched)
+    assert len(drawn(model, 200)) == 200
+    assert held == {3 * of_a_text}
+    monkeypatch.setattr(lockstep, "_MEMORY_LIMIT", of_a_text - 1)
+    with pytest.raises(OutOfMemory, match=f"one text needs {of_a_text:,} bytes"):
+        drawn(model, 1)
+
+
+def test_texts_are_drawn_in_parts_where_the_vocabulary_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny()
+    together = drawn(model, 300)
+    search, sizes = torch.searchsorted, []
+
+    def watched(below: torch.Tensor, random: torch.Tensor, **settings: bool) -> torch.Tensor:
+        sizes.append(below.numel())
+        return search(below, random, **settings)
+
+    monkeypatch.setattr(torch, "searchsorted", watched)
+    monkeypatch.setattr(lockstep, "_AT_HAND", 10 * 7)
+    assert drawn(model, 300) == together
+    assert max(sizes) == 10 * 7
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_damaged_weights_are_told(value: float) -> None:
+    model = tiny()
+    with torch.no_grad():
+        model.blocks[1].mlp.down.weight[0, 0] = value
+    with pytest.raises(GenerationFailed, match="no number at token 1"):
+        drawn(model, 5)

@@ -7,7 +7,8 @@ from engines import numbers, packed
 from tiny_models import make
 
 from genaisys.models.transformer import llama, teenygpt
-from genaisys.models.transformer.engine import Engine, Generated
+from genaisys.models.transformer.engine import Engine
+from genaisys.models.transformer.generated import Generated
 from genaisys.models.transformer.sampling import Sampling
 from genaisys.models.transformer.speculation import PromptLookup
 

@@ -25,9 +25,9 @@ from genaisys.training.finetuning.added_tokens import add_special_tokens
 from genaisys.training.finetuning.data import Data
 from genaisys.training.finetuning.examples import ExamplesBroken, conversation, labelled, preference, read_examples
 from genaisys.training.finetuning.recipes import open_fine_tuning
-from genaisys.training.loop import RunDiffers
 from genaisys.training.metrics import read_metrics
 from genaisys.training.recipe_files import SHIPPED
+from genaisys.training.run_folder import RunDiffers
 from genaisys.training.settings import SettingsWrong
 from genaisys.training.texts import TextData, training_and_held_out
 
