@@ -20,8 +20,12 @@ class Bijection(nn.Module, ABC):
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x and ``log |det dx/dz|``, which is minus that of ``forward_and_log_det`` at x. [B, *] -> [B, *] and [B]"""
 
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """z alone, for maps whose log-det costs more than they do. [B, *] -> [B, *]"""
+        return self.forward_and_log_det(x, context)[0]
+
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """x alone, for maps whose log-det costs more than they do. [B, *] -> [B, *]"""
+        """x alone. [B, *] -> [B, *]"""
         return self.inverse_and_log_det(z, context)[0]
 
 
@@ -49,6 +53,11 @@ class Composition(Bijection):
             z, log_det = bijection.inverse_and_log_det(z, context)
             total = total + log_det
         return z, total
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        for bijection in self._steps:
+            x = bijection(x, context)
+        return x
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         for bijection in reversed(self._steps):

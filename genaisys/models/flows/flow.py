@@ -77,7 +77,8 @@ class Flow(GenerativeModel, Density, Representation):
         with inference(self):
             x = self.space.validated(x)
             y = x if self.dequantization is None else self.dequantization.centres(x).to(self._dtype)
-            return self.bijection.forward_and_log_det(y, self._context(condition))[0]
+            z: Tensor = self.bijection(y, self._context(condition))
+            return z
 
     def decode(self, z: Tensor, *, condition: Any = None) -> Tensor:
         """-> [B, *shape]"""

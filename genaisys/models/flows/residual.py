@@ -42,6 +42,10 @@ class InvertibleResidual(Bijection):
         x = self.inverse(z, context)
         return x, -self.forward_and_log_det(x, context)[1]
 
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        result: Tensor = x + self.g(x)
+        return result
+
     @torch.no_grad()
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """

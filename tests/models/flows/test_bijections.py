@@ -114,6 +114,7 @@ def test_the_inverse_inverts(name: str) -> None:
     torch.testing.assert_close(found, x, atol=1e-8, rtol=0)
     torch.testing.assert_close(minus_log_det, -log_det, atol=1e-8, rtol=0)
     torch.testing.assert_close(bijection.inverse(z, context), x, atol=1e-8, rtol=0)
+    torch.testing.assert_close(bijection(x, context), z, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("name", BIJECTIONS)
