@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genaisys import __version__
+from genaisys.version import __version__
 from genaisys.zoo.entries import Entry
 
 _DATA = {
