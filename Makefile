@@ -1,7 +1,7 @@
 # make run    sets up, fetches the parts, indexes the samples and opens the app
 # make test   sets up and runs the tests
 # make lint   format, lint, types, import contract
-# make bench  runs every benchmark (two hours; see benchmarks/RESULTS.md)
+# make bench  runs every benchmark (two to three hours; see benchmarks/RESULTS.md)
 
 VENV     := .venv
 BIN      := $(VENV)/bin
