@@ -1,7 +1,11 @@
 # make run    sets up, fetches the parts, indexes the samples and opens the app
 # make test   sets up and runs the tests
 # make lint   format, lint, types, import contract
+<<<<<<< HEAD
 # make bench  runs every benchmark (some hours; see benchmarks/RESULTS.md)
+=======
+# make bench  runs every benchmark (two to three hours; see benchmarks/RESULTS.md)
+>>>>>>> latent
 
 VENV     := .venv
 BIN      := $(VENV)/bin

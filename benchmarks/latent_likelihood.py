@@ -4,8 +4,8 @@
 
 For seeds 0, 1 and 2: nats per image of the test part by the ELBO and by 1000 importance-weighted samples, both of the
 discrete data; the distances of samples that the zoo measures; and seconds of processor time for training, on one
-thread. A thousand samples of a diffusion take too long, and that number is left out. Takes
-half an hour on one quiet core.
+thread. A thousand samples of a diffusion take too long, and that number is left out. Takes half an hour on one
+quiet core.
 """
 
 import argparse

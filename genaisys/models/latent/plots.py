@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _GRID = 200  # points along each side of the prior's picture
 _REGIONS = (0.0, 0.5, 0.9, 0.99)  # how much of the prior is in the regions that are drawn
+_SHADES = ("0.6", "0.76", "0.9")
 
 
 def draw_codes(model: VAE, x: Tensor, file: Path, classes: Tensor | None = None) -> None:
@@ -46,8 +47,7 @@ def draw_codes(model: VAE, x: Tensor, file: Path, classes: Tensor | None = None)
             mass = p.log_prob(torch.cartesian_prod(*sides)).softmax(0)  # [_GRID^2]
             order = mass.argsort(descending=True)
             denser = torch.empty_like(mass).scatter(0, order, mass[order].cumsum(0)).view(_GRID, _GRID)
-            across, up = (side.cpu() for side in sides)
-            axes.contourf(across, up, denser.T.cpu(), levels=_REGIONS, colors=["0.6", "0.76", "0.9"])
+            axes.contourf(*(side.cpu() for side in sides), denser.T.cpu(), levels=_REGIONS, colors=_SHADES)
             axes.set_title("grey: a half, 90 % and 99 % of the prior", fontsize=10)
         else:
             axes.scatter(samples[:, first].cpu(), samples[:, second].cpu(), s=5, color="0.75", label="prior")

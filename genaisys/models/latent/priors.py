@@ -52,7 +52,7 @@ class MixtureOfGaussians(Prior):
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(components))  # [K]
         self.means = nn.Parameter(torch.randn(components, latent))  # [K, L]
-        self.log_stds = nn.Parameter(torch.full((components, latent), -1.0))  # narrow: else they stay alike for long
+        self.log_stds = nn.Parameter(torch.zeros(components, latent))
 
     def forward(self, posterior: nn.Module) -> Distribution:
         return mixture(self.logits, gaussians(self.means, self.log_stds))
