@@ -1,11 +1,7 @@
 # make run    sets up, fetches the parts, indexes the samples and opens the app
 # make test   sets up and runs the tests
 # make lint   format, lint, types, import contract
-<<<<<<< HEAD
 # make bench  runs every benchmark (some hours; see benchmarks/RESULTS.md)
-=======
-# make bench  runs every benchmark (two to three hours; see benchmarks/RESULTS.md)
->>>>>>> latent
 
 VENV     := .venv
 BIN      := $(VENV)/bin
@@ -72,12 +68,12 @@ bench: $(VENV)/.bench parts
 	$(BIN)/python benchmarks/tokenizer_training.py
 	$(BIN)/python benchmarks/molecule_metrics.py
 	$(BIN)/python benchmarks/molecule_generation.py
-	$(BIN)/python benchmarks/circuit_likelihood.py
 	$(BIN)/python benchmarks/molecule_speed.py
 	$(BIN)/python benchmarks/molecule_optimisation.py
+	$(BIN)/python benchmarks/molecule_conditions.py
+	$(BIN)/python benchmarks/masked_objective.py
+	$(BIN)/python benchmarks/circuit_likelihood.py
 	$(BIN)/python benchmarks/flow_likelihood.py
 	$(BIN)/python benchmarks/arm_sampling.py
 	$(BIN)/python benchmarks/lossless_digits.py
-	$(BIN)/python benchmarks/molecule_conditions.py
-	$(BIN)/python benchmarks/masked_objective.py
 	$(BIN)/python benchmarks/latent_likelihood.py

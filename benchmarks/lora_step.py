@@ -68,7 +68,7 @@ def conversations() -> Any:
     from genaisys.models.transformer.checkpoint import open_checkpoint
     from genaisys.training.finetuning.chat_tokens import ChatTokens
     from genaisys.training.finetuning.examples import conversation, read_examples
-    from genaisys.training.recipes import SHIPPED
+    from genaisys.training.recipe_files import SHIPPED
 
     checkpoint = open_checkpoint(MODEL)
     tokenizer = checkpoint.tokenizer()
