@@ -11,7 +11,7 @@ from torch import Tensor
 from genaisys.models.transformer import TransformerLM
 from genaisys.molecules.annotations import scaffolds_of
 from genaisys.molecules.conditions import Conditions, conditions_of
-from genaisys.molecules.wishes import Wishes, WishImpossible, written_range
+from genaisys.molecules.wishes import CannotBeTold, Wishes, written_range
 from genaisys.tokenizers import Tokenizer
 
 
@@ -25,13 +25,13 @@ def prompts_for(
     a model that has not learned to be told anything all prompts are BOS: its wishes are fulfilled by rejection alone.
 
     Raises:
-        WishImpossible: a value that the model cannot be told, or beyond what it has learned; the message says what is
+        CannotBeTold: a value that the model cannot be told, or beyond what it has learned; the message says what is
             within reach.
     """
     conditions = conditions_of(tokenizer)
     if conditions is None:
         for name, value in wishes.values.items():
-            raise WishImpossible(
+            raise CannotBeTold(
                 f"{name} is {value:g}: this model cannot be told a value, only be searched for a range such as "
                 f"{value:g}..; smiles-gpt-conditional can"
             )
@@ -44,7 +44,7 @@ def prompts_for(
         prompts = torch.cat([prompts, drawn.expand(len(prompts))[:, None]], dim=1)
     rest = [*_told_scaffold(tokenizer, conditions, wishes.substructure), conditions.molecule]
     if prompts.shape[1] + len(rest) >= model.config.context_length:
-        raise WishImpossible(f"the scaffold is too long: the model reads {model.config.context_length} tokens in all")
+        raise CannotBeTold(f"the scaffold is too long: the model reads {model.config.context_length} tokens in all")
     return torch.cat([prompts, prompts.new_tensor(rest).expand(len(prompts), -1)], dim=1)
 
 
@@ -55,15 +55,15 @@ def _told(conditions: Conditions, wishes: Wishes) -> list[list[int]]:
         if name in wishes.values:
             value = wishes.values[name]
             if not bins.low <= value <= bins.high:
-                raise WishImpossible(_beyond(name, f"{value:g}", bins.low, bins.high))
+                raise CannotBeTold(_beyond(name, f"{value:g}", bins.low, bins.high))
             told[name] = bins.nearest([value]).tolist()
         elif name in wishes.ranges:
             low, high = wishes.ranges[name]
             if not (told_in := bins.within(low, high)):
-                raise WishImpossible(_beyond(name, written_range(low, high), bins.low, bins.high))
+                raise CannotBeTold(_beyond(name, written_range(low, high), bins.low, bins.high))
             told[name] = told_in
     for name in wishes.values.keys() - told.keys():
-        raise WishImpossible(
+        raise CannotBeTold(
             f"{name} is {wishes.values[name]:g}: the model can be told {', '.join(conditions.bins)}; "
             f"give a range for {name}, such as {wishes.values[name]:g}.."
         )

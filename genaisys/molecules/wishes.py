@@ -22,6 +22,10 @@ class WishImpossible(GenaisysError):
     """A wish that has no meaning, or that nothing fulfils."""
 
 
+class CannotBeTold(WishImpossible):
+    """A model has no words for the wish."""
+
+
 @dataclass(frozen=True)
 class Wishes:
     """

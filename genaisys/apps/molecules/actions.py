@@ -91,9 +91,9 @@ class MoleculeActions:
     def _draw(self, bench: Bench, run: int, order: Any) -> Iterator[Drawn]:
         from genaisys.apps.molecules.orders import narrowest
         from genaisys.molecules.sampling import stream_molecules
-        from genaisys.molecules.wishes import WishImpossible
+        from genaisys.molecules.wishes import CannotBeTold, WishImpossible
 
-        generator = self.workshop.generator()
+        generator = self.workshop.generator(order.sampling.wishes)
         bench.phase, drawn_at = "drawing", 0.0
         yield self._drawn(bench, "Writing the first molecules")
         try:
@@ -106,6 +106,8 @@ class MoleculeActions:
                 if time.monotonic() - drawn_at > REDRAW_SECONDS:
                     drawn_at = time.monotonic()
                     yield self._drawn(bench, _so_far(bench), len(bench.proposals), order.n)
+        except CannotBeTold:
+            raise
         except WishImpossible:
             found = f"Only {len(bench.proposals)} were found" if bench.proposals else "Nothing was found"
             bench.problem = (

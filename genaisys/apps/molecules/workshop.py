@@ -1,4 +1,4 @@
-"""What all visitors of the molecules tab share: the generator, and what is known, each made ready once."""
+"""What all visitors of the molecules tab share: the generators, and what is known, each made ready once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from genaisys.errors import GenaisysError
 if TYPE_CHECKING:  # RDKit and torch take seconds to load, and the page should open before that
     from genaisys.models.transformer import TransformerLM
     from genaisys.molecules.known import KnownMolecules
+    from genaisys.molecules.wishes import Wishes
 
-GENERATOR = "smiles-gpt"
 _LOOK = 0.3  # seconds between two looks at how far the preparation is
 
 Step = tuple[str, int, int]  # what is being done, molecules done, of how many
@@ -27,7 +27,7 @@ class Workshop:
     """Safe to share between threads."""
 
     def __init__(self) -> None:
-        self._generator: TransformerLM | None = None
+        self._generators: dict[str, TransformerLM] = {}
         self._known: KnownMolecules | None = None
         self._loading, self._starting = Lock(), Lock()
         self._preparation: Thread | None = None
@@ -36,21 +36,22 @@ class Workshop:
         self._closing = Event()
 
     def warm_up(self) -> None:
-        """Begin to load the generator in the background."""
+        """Begin to load the generator of any molecules in the background."""
         Thread(target=self._load, name="load the generator of molecules", daemon=True).start()
 
-    def generator(self) -> TransformerLM:
-        """The model that writes molecules, loaded the first time.
+    def generator(self, wishes: Wishes) -> TransformerLM:
+        """The model that is best at such molecules, loaded the first time.
 
         Raises:
             GenaisysError: see :func:`genaisys.molecules.generators.load_generator`.
         """
-        from genaisys.molecules.generators import load_generator
+        from genaisys.molecules.generators import generator_for, load_generator
 
+        name = generator_for(wishes)
         with self._loading:
-            if self._generator is None:
-                self._generator = load_generator(GENERATOR)
-            return self._generator
+            if name not in self._generators:
+                self._generators[name] = load_generator(name)
+            return self._generators[name]
 
     @property
     def known(self) -> KnownMolecules | None:
@@ -90,8 +91,10 @@ class Workshop:
             self._preparation.join()
 
     def _load(self) -> None:
+        from genaisys.molecules.wishes import Wishes
+
         with suppress(GenaisysError):  # it is said to who orders molecules
-            self.generator()
+            self.generator(Wishes())
 
     def _prepare(self) -> None:
         from genaisys.molecules.known import known_molecules
