@@ -71,7 +71,9 @@ class NoiseDenoiser(Denoiser):
     Its variance is that of ``q(z_(t-1) | z_t, x)``, or a second number of the network says where it lies on a
     logarithmic scale between this and beta_t, the two extremes (``learned_variance``; Nichol & Dhariwal 2021,
     arXiv:2102.09672). At t = 1 it is beta_1, or between that and the first that is above 0. On integers p(x | z_1) is a
-    Gaussian that is rounded, whose outer bins are infinite.
+    Gaussian that is rounded, whose outer bins are infinite; and an estimate of x that lies beyond them is brought back,
+    since near T, where hardly anything of x is left in z_t, it is the error of the noise many times over. In training it
+    is not, which would take the gradient away.
     """
 
     def __init__(
@@ -95,6 +97,8 @@ class NoiseDenoiser(Denoiser):
             self.net(z, t).view(len(z), 1 + self.learned_variance, *self.space.shape).unbind(1)
         )  # [B, *shape] each
         x = (z - at(self.schedule.noise, t, z) * noise) / at(self.schedule.signal, t, z)
+        if isinstance(self.space, Integers) and not self.training:
+            x = x.clamp(-1, 1)
         lowest, highest = at(self.log_lowest, t, z), at(self.log_highest, t, z)
         share = place[0].sigmoid() if place else torch.zeros_like(z)
         return Estimate(x, lowest + share * (highest - lowest))

@@ -244,6 +244,19 @@ def test_predicted_noise_gives_the_mean_of_the_paper() -> None:
 
 
 @torch.no_grad()
+def test_data_are_sought_within_their_range_but_for_training() -> None:
+    """At T of the cosine schedule an error of the noise counts hundreds of times: samples would run away."""
+    schedule = cosine_schedule(50)
+    denoiser = NoiseDenoiser(Fixed(torch.zeros(1, 4)), LINE, schedule)
+    z, t = torch.tensor([[-1.0, 0.0, 0.0005, 2.0]]), times(50)
+    x = denoiser(z, t).x
+    assert x.abs().max() > 30
+    torch.testing.assert_close(denoiser.eval()(z, t).x, x.clamp(-1, 1))
+    mean = denoiser.before(z, t).mean
+    torch.testing.assert_close(mean, schedule.mean_before(x.clamp(-1, 1), z, t))
+    assert 0 < x[0, 2] < 1
+
+
 def test_learned_variances_lie_between_the_extremes() -> None:
     schedule = cosine_schedule(9)
     t = torch.arange(2, 10)
