@@ -72,8 +72,8 @@ class NoiseDenoiser(Denoiser):
     logarithmic scale between this and beta_t, the two extremes (``learned_variance``; Nichol & Dhariwal 2021,
     arXiv:2102.09672). At t = 1 it is beta_1, or between that and the first that is above 0. On integers p(x | z_1) is a
     Gaussian that is rounded, whose outer bins are infinite; and an estimate of x that lies beyond them is brought back,
-    since near T, where hardly anything of x is left in z_t, it is the error of the noise many times over. In training it
-    is not, which would take the gradient away.
+    since near T, where hardly anything of x is left in z_t, it is the error of the noise many times over. In training
+    it is not, which would take the gradient away.
     """
 
     def __init__(
