@@ -36,7 +36,7 @@ def _fashion(name: str, source: str, likelihood: str, bits: float) -> Published:
 
 _BOOK = "the book's notebooks (intro_dgm, 28bbc85), mean of seeds 0 to 2"
 _FLOWS = "benchmarks/flow_likelihood.py, one sample of the bound"
-_CIRCUITS = "Dang et al. 2022, arXiv:2211.12551"
+_CIRCUITS = "Dang et al. 2022, arXiv:2211.12551 (from memory, to be checked)"
 
 PUBLISHED: Mapping[str, Sequence[Published]] = {
     "digits": (

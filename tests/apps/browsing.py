@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Request, Route
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Route
 
 QUIET = [
     "--no-sandbox",
@@ -86,3 +86,14 @@ def confined_context(browser: Browser, app: str) -> Iterator[BrowserContext]:
     context.close()
     assert not outside, "the page tried to reach the outside"
     assert not trouble, trouble
+
+
+def require_no_sideways_scrolling(page: Page, state: str) -> None:
+    """On a phone nothing is wider than the page, but for what is cut off."""
+    wide = page.evaluate(
+        "[...document.querySelectorAll('*')].filter(e => e.scrollLeft > 0 || "
+        "(e.scrollWidth > e.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(e).overflowX)))"
+        ".map(e => e.id || e.className)"
+    )
+    assert not wide, (state, wide)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], state

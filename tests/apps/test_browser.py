@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("playwright.sync_api")
-from browsing import PHONE, running_app
+from browsing import PHONE, require_no_sideways_scrolling, running_app
 from playwright.sync_api import BrowserContext, Page, expect
 from slow_endpoint import SlowEndpoint, slow_endpoint
 
@@ -240,10 +240,4 @@ def test_a_phone_needs_no_sideways_scrolling(page: Page) -> None:
         if state == "reader":
             source.click()
             expect(page.locator(".reader mark").first).to_be_in_viewport()
-        wide = page.evaluate(
-            "[...document.querySelectorAll('*')].filter(e => e.scrollLeft > 0 || "
-            "(e.scrollWidth > e.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(e).overflowX)))"
-            ".map(e => e.id || e.className)"
-        )
-        assert not wide, (state, wide)
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], state
+        require_no_sideways_scrolling(page, state)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("playwright.sync_api")
-from browsing import PHONE, running_app
+from browsing import PHONE, require_no_sideways_scrolling, running_app
 from molecules_at_hand import made_by_rule
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 from rdkit import Chem
@@ -211,10 +211,4 @@ def test_a_phone_needs_no_sideways_scrolling(page: Page) -> None:
         if state == "detail":
             cards.first.click()
             expect(page.locator(".molecule-detail h2")).to_be_in_viewport()
-        wide = page.evaluate(
-            "[...document.querySelectorAll('*')].filter(e => e.scrollLeft > 0 || "
-            "(e.scrollWidth > e.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(e).overflowX)))"
-            ".map(e => e.id || e.className)"
-        )
-        assert not wide, (state, wide)
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], state
+        require_no_sideways_scrolling(page, state)
