@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from genaisys.models.flows.bijection import Bijection, Composition
+from genaisys.models.flows.coupling import AffineCoupling
+from genaisys.models.flows.masks import halves
 from genaisys.models.latent.priors import Prior, StandardNormal
 from genaisys.models.layers.residual_mlp import ResidualMLP
 
@@ -48,35 +50,34 @@ class _Inverted(Distribution):
         return self.bijection.inverse_and_log_det(flat)[0].view(noise.shape)
 
 
-class AffineCoupling(Bijection):
-    """``y_a = x_a``, ``y_b = exp(s(x_a)) x_b + t(x_a)`` for the two halves of a vector, then their order is reversed.
+class ReversingCoupling(AffineCoupling):
+    """An affine coupling that is given the first half of a vector, and then turns the order of all around.
 
-    The scales stay between 1/e^2 and e^2. (Dinh et al. 2017, arXiv:1605.08803; book section 4.1.3.)
+    s is kept between -2 and 2. It begins as the reversal alone.
     """
 
     def __init__(self, latent: int, width: int) -> None:
-        super().__init__()
-        self.kept = latent - latent // 2
-        self.net = ResidualMLP(self.kept, 2 * (latent - self.kept), width, blocks=1)
-        nn.init.zeros_(self.net.last.weight)
-        nn.init.zeros_(self.net.last.bias)
+        given = halves((latent,))
+        kept = int(given.sum())
+        net = ResidualMLP(kept, 2 * (latent - kept), width, blocks=1)
+        nn.init.zeros_(net.last.weight)
+        nn.init.zeros_(net.last.bias)
+        super().__init__(net, given)
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        a, b = x[:, : self.kept], x[:, self.kept :]
-        log_scale, shift = self._scale_and_shift(a)
-        return torch.cat([a, log_scale.exp() * b + shift], 1).flip(1), log_scale.sum(1)
+        z, log_det = super().forward_and_log_det(x, context)
+        return z.flip(1), log_det
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        y = z.flip(1)
-        a, b = y[:, : self.kept], y[:, self.kept :]
-        log_scale, shift = self._scale_and_shift(a)
-        return torch.cat([a, (b - shift) * (-log_scale).exp()], 1), -log_scale.sum(1)
+        return super().inverse_and_log_det(z.flip(1), context)
 
-    def _scale_and_shift(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        s, t = self.net(a).chunk(2, dim=1)
-        return 2 * s.tanh(), t
+    def _log_scale_and_shift(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        kept = x[:, self.given]
+        log_scale, shift = self.net(kept).chunk(2, dim=1)
+        nothing = torch.zeros_like(kept)
+        return torch.cat([nothing, 2 * log_scale.tanh()], 1), torch.cat([nothing, shift], 1)
 
 
 def coupling_flow(latent: int, steps: int, width: int) -> Bijection:
     """RealNVP for vectors."""
-    return Composition(AffineCoupling(latent, width) for _ in range(steps))
+    return Composition(ReversingCoupling(latent, width) for _ in range(steps))

@@ -153,8 +153,8 @@ def bottom_up_vae(
     return BottomUpVAE(
         space,
         Gaussians(_encoder(space, Gaussians.numbers(z1), width, 1, dropout, input_dropout), z1),
-        Gaussians(ResidualMLP(lower, Gaussians.numbers(z2), width, 1, dropout), z2),
-        Gaussians(ResidualMLP(upper, Gaussians.numbers(z1), width, 1, dropout), z1),
+        _gaussians(z2, lower, width, 1, dropout),
+        _gaussians(z1, upper, width, 1, dropout),
         _decoder(space, lower, width, 1, dropout),
         free_nats=free_nats,
         warmup=warmup,
@@ -179,7 +179,7 @@ def top_down_vae(
         ResidualMLP(width, width, width, 1, dropout),
         nn.Linear(width, 2 * lower),
         nn.Linear(width, 2 * upper),
-        Gaussians(ResidualMLP(upper, Gaussians.numbers(z1), width, 1, dropout), z1),
+        _gaussians(z1, upper, width, 1, dropout),
         _decoder(space, lower, width, 1, dropout),
         upper,
         free_nats=free_nats,
@@ -258,9 +258,13 @@ def _encoder(
 def _decoder(space: _Space, inputs: int, width: int, blocks: int, dropout: float) -> Conditional:
     """Of integers logistics rather than categoricals, which know nothing of neighbouring values and overfit by far."""
     if isinstance(space, Reals):
-        return Gaussians(ResidualMLP(inputs, Gaussians.numbers(space), width, blocks, dropout), space)
+        return _gaussians(space, inputs, width, blocks, dropout)
     numbers = DiscretizedLogistics.numbers(space, _LOGISTICS)
     return DiscretizedLogistics(ResidualMLP(inputs, numbers, width, blocks, dropout), space, _LOGISTICS)
+
+
+def _gaussians(space: Reals, inputs: int, width: int, blocks: int, dropout: float) -> Gaussians:
+    return Gaussians(ResidualMLP(inputs, Gaussians.numbers(space), width, blocks, dropout), space)
 
 
 _Part = TypeVar("_Part")

@@ -8,7 +8,7 @@ from torch.distributions import Distribution, Normal
 from genaisys.models import Integers, Reals, build
 from genaisys.models.conditionals import Gaussians
 from genaisys.models.latent.autoregressive_prior import AutoregressivePrior
-from genaisys.models.latent.flow_prior import AffineCoupling, FlowPrior, coupling_flow
+from genaisys.models.latent.flow_prior import FlowPrior, ReversingCoupling, coupling_flow
 from genaisys.models.latent.presets import PRIORS, NoSuchPart
 from genaisys.models.latent.priors import GenerativeTopographicMapping, MixtureOfGaussians
 from genaisys.models.latent.vampprior import GTMVampPrior, VampPrior
@@ -157,7 +157,7 @@ def test_couplings_are_inverted_and_their_log_determinants_are_those_of_autograd
 @torch.no_grad()
 def test_the_log_determinant_counts_once() -> None:
     """Trap V7: listing 5.11 adds it to every dimension."""
-    coupling = AffineCoupling(4, 8).double()
+    coupling = ReversingCoupling(4, 8).double()
     coupling.net.last.bias.copy_(torch.tensor([0.3, 0.4, 0.0, 0.0]))  # of two scales and two shifts
     p = FlowPrior(4, coupling).double()(nn.Identity())
     z = torch.zeros(1, 4).double()
