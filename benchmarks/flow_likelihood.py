@@ -20,6 +20,7 @@ from genaisys.models.base import Density, GenerativeModel
 from genaisys.models.flows.base_densities import StandardNormal
 from genaisys.models.flows.flow import Flow
 from genaisys.models.flows.splines import ZukoTransform
+from genaisys.training import TrainingSettings
 from genaisys.zoo.data import Parts, digits
 from genaisys.zoo.entries import Trainer, by_gradient
 from genaisys.zoo.flows import ENTRIES
@@ -48,9 +49,9 @@ def main() -> None:
 def contestants(data: Parts) -> Iterator[tuple[str, GenerativeModel, Trainer]]:
     for name, peer in PEERS.items():
         torch.manual_seed(SEED)
-        settings = {"steps": 3000, "batch_size": 64, "warmup_steps": 50, "ema_decay": 0.995, "patience": 5}
+        settings = TrainingSettings(steps=3000, batch_size=64, warmup_steps=50, ema_decay=0.995, patience=5)
         bijection = ZukoTransform(peer().transform)
-        yield name, Flow(data.space, bijection, StandardNormal(*data.space.shape)), by_gradient(**settings)
+        yield name, Flow(data.space, bijection, StandardNormal(*data.space.shape)), by_gradient(settings)
     for name, entry in ENTRIES.items():
         torch.manual_seed(SEED)
         yield f"**{name}**", build(entry.preset, data.space, **entry.sizes), entry.trained

@@ -6,7 +6,7 @@ Every family lists its own in a file beside this one. The names are those of the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,13 @@ class Entry:
     effort: Mapping[str, Any] = field(default_factory=dict)
 
 
-def by_gradient(**settings: Any) -> Trainer:
-    """A trainer: the training loop with these settings, which are those of :class:`TrainingSettings`."""
+def by_gradient(settings: TrainingSettings, **changes: Any) -> Trainer:
+    """A trainer: the training loop with these settings, but for the changes."""
+    settings = replace(settings, **changes)
 
     def trained(
         model: GenerativeModel, x: Tensor, validation: Tensor, seed: int, folder: Path, on_record: OnRecord
     ) -> None:
-        fit(model, x, validation, TrainingSettings(**settings, seed=seed), folder, on_record=on_record)
+        fit(model, x, validation, replace(settings, seed=seed), folder, on_record=on_record)
 
     return trained

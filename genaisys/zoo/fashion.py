@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from genaisys.training import TrainingSettings
 from genaisys.zoo import autoregressive, flows, latent, mixtures
 from genaisys.zoo.entries import Entry, Trainer, by_gradient
 from genaisys.zoo.mixtures import by_em
@@ -16,14 +17,16 @@ _FEW = 5  # samples of a bound: there are 10,000 test images
 def _trained(steps: int, batch_size: int, learning_rate: float, evaluate_every: int) -> Trainer:
     """55,000 images are seen a few times only: nothing overfits, and the rate goes down to the end."""
     return by_gradient(
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        final_learning_rate=0.02,
-        warmup_steps=200,
-        weight_decay=0.01,
-        ema_decay=0.999,
-        evaluate_every=evaluate_every,
+        TrainingSettings(
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            final_learning_rate=0.02,
+            warmup_steps=200,
+            weight_decay=0.01,
+            ema_decay=0.999,
+            evaluate_every=evaluate_every,
+        )
     )
 
 

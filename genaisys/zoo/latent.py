@@ -11,18 +11,19 @@ from torch import Tensor
 from genaisys.models.base import GenerativeModel
 from genaisys.models.latent.vae import VAE
 from genaisys.models.latent.vampprior import VampPrior
+from genaisys.training import TrainingSettings
 from genaisys.zoo.entries import Entry, OnRecord, Trainer, by_gradient
 
 # A thousand images are soon known by heart: the average of weights is kept that is best on held-out ones.
-_GENTLY = {
-    "steps": 4000,
-    "batch_size": 64,
-    "learning_rate": 2e-3,
-    "weight_decay": 0.05,
-    "ema_decay": 0.995,
-    "evaluate_every": 100,
-    "patience": 4,
-}
+_GENTLY = TrainingSettings(
+    steps=4000,
+    batch_size=64,
+    learning_rate=2e-3,
+    weight_decay=0.05,
+    ema_decay=0.995,
+    evaluate_every=100,
+    patience=4,
+)
 
 
 def _from_data(trainer: Trainer) -> Trainer:
@@ -42,7 +43,7 @@ def _from_data(trainer: Trainer) -> Trainer:
 def _entry(
     section: str, about: str, preset: str, trained: Trainer | None = None, samples: int = 100, **sizes: Any
 ) -> Entry:
-    trained = trained or by_gradient(**_GENTLY)
+    trained = trained or by_gradient(_GENTLY)
     return Entry("latent-variable models", section, about, preset, trained, sizes, samples=samples)
 
 
@@ -59,7 +60,7 @@ ENTRIES: Mapping[str, Entry] = {
     "vae": _entry("5.3", "variational auto-encoder, 16 dimensions of codes", "vae", input_dropout=0.0, warmup=400),
     "vae-standard-prior": _with_prior("5.4.1.3", "standard normal prior", "standard"),
     "vae-mixture-prior": _with_prior("5.4.1.4", "mixture of Gaussians for prior", "mixture"),
-    "vae-vampprior": _with_prior("5.4.1.5", "VampPrior", "vamp", _from_data(by_gradient(**_GENTLY))),
+    "vae-vampprior": _with_prior("5.4.1.5", "VampPrior", "vamp", _from_data(by_gradient(_GENTLY))),
     "vae-gtm-prior": _with_prior("5.4.1.6", "GTM for prior", "gtm"),
     "vae-gtm-vampprior": _with_prior("5.4.1.7", "GTM-VampPrior", "gtm-vamp"),
     "vae-flow-prior": _with_prior("5.4.1.8", "flow for prior", "flow"),
@@ -87,7 +88,7 @@ ENTRIES: Mapping[str, Entry] = {
         "5.5.3",
         "diffusion of integers, by the bound",
         "diffusion",
-        by_gradient(**_GENTLY | {"steps": 2000, "evaluate_every": 200}),
+        by_gradient(_GENTLY, steps=2000, evaluate_every=200),
         samples=1,
         steps=50,
         blocks=2,
@@ -99,7 +100,7 @@ ENTRIES: Mapping[str, Entry] = {
         "Ho et al. 2020",
         "diffusion that predicts noise, by L_simple",
         "diffusion",
-        by_gradient(**_GENTLY | {"steps": 6000, "evaluate_every": 500, "ema_decay": 0.999}),
+        by_gradient(_GENTLY, steps=6000, evaluate_every=500, ema_decay=0.999),
         samples=1,
         objective="simple",
     ),

@@ -10,6 +10,7 @@ from tiny_zoo import saved, tiny_data, tiny_entry
 
 from genaisys.models import load_model
 from genaisys.models.base import Density
+from genaisys.training import TrainingSettings
 from genaisys.training.metrics import Record, read_metrics
 from genaisys.zoo import runs
 from genaisys.zoo.catalogue import ZOO
@@ -30,7 +31,7 @@ from genaisys.zoo.runs import (
 )
 
 FILES = {"README.md", "config.json", "model.safetensors", "result.json", "sheet.png", "run.json", "seconds.json"}
-by_checkpoints = by_gradient(steps=20, batch_size=16, evaluate_every=10)
+by_checkpoints = by_gradient(TrainingSettings(steps=20, batch_size=16, evaluate_every=10))
 
 
 @pytest.fixture(autouse=True)
