@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from zuko.flows import MaskedAutoregressiveTransform
 from zuko.lazy import LazyTransform
-from zuko.transforms import MonotonicRQSTransform
+from zuko.transforms import AutoregressiveTransform, MonotonicRQSTransform
 
 from genaisys.models.flows.base_densities import StandardNormal
 from genaisys.models.flows.bijection import Bijection, Composition
@@ -38,6 +38,28 @@ class ZukoTransform(Bijection):
         return x.view_as(z)
 
 
+class MaskedAutoregressive(MaskedAutoregressiveTransform):  # type: ignore[misc]
+    """zuko's own, inverted in as many passes as it takes (Song et al. 2021, arXiv:2002.03629).
+
+    A pass makes all variables anew from those of the pass before, and one more of them is right for good. But most
+    depend on the others weakly, so that all are right long before the last pass.
+    """
+
+    def forward(self, context: Tensor | None = None) -> AutoregressiveTransform:
+        transform = super().forward(context)
+        return _UntilItStays(transform.meta, transform.passes)
+
+
+class _UntilItStays(AutoregressiveTransform):  # type: ignore[misc]
+    def _inverse(self, y: Tensor) -> Tensor:
+        x = torch.zeros_like(y)
+        for _ in range(self.passes):
+            x, before = self.meta(x).inv(y), x
+            if torch.equal(x, before):  # and no other pass would change it
+                break
+        return x
+
+
 class SplineFlow(Flow):
     """Masked autoregressive splines, by turns from the first variable to the last and back.
 
@@ -58,7 +80,7 @@ class SplineFlow(Flow):
         order = torch.arange(space.dimensions)
         bijection = Composition(
             ZukoTransform(
-                MaskedAutoregressiveTransform(
+                MaskedAutoregressive(
                     space.dimensions,
                     order=order if number % 2 == 0 else order.flip(0),
                     univariate=partial(MonotonicRQSTransform, bound=_BOUND),

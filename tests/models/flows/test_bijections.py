@@ -18,7 +18,7 @@ from genaisys.models.flows.flow import Flow
 from genaisys.models.flows.masks import all_but_one, channels, checkerboard, coarse_to_fine, halves, in_turn
 from genaisys.models.flows.permutation import Permutation, reversal
 from genaisys.models.flows.residual import InvertibleResidual
-from genaisys.models.flows.splines import ZukoTransform
+from genaisys.models.flows.splines import MaskedAutoregressive, ZukoTransform
 from genaisys.models.flows.squeeze import Squeeze
 from genaisys.models.layers.convnet import ConvNet
 from genaisys.models.layers.lipschitz import CLipSwish, LipschitzDense, lipschitz_conv2d, lipschitz_linear
@@ -136,6 +136,21 @@ def test_the_context_matters(name: str) -> None:
     assert context is not None
     z, other = (bijection.forward_and_log_det(x, each)[0] for each in (context, -context))
     assert not torch.allclose(z, other, atol=1e-3)
+
+
+@pytest.mark.parametrize(("weight", "expected"), [(0.0, 2), (0.01, 6), (1.0, 60)])
+@torch.no_grad()
+def test_an_autoregressive_inverse_takes_the_passes_it_needs_and_is_that_of_all(weight: float, expected: int) -> None:
+    """The shift of each variable is the one before it, times the weight."""
+    torch.manual_seed(0)
+    ours, theirs = (of(60, hidden_features=[]) for of in (MaskedAutoregressive, MaskedAutoregressiveTransform))
+    ours.hyper[0].weight.zero_()[0::2].diagonal(-1).fill_(weight)
+    theirs.load_state_dict(ours.state_dict())
+    passes: list[None] = []
+    ours.hyper.register_forward_hook(lambda *_: passes.append(None))
+    z = torch.randn(5, 60)
+    assert torch.equal(ours().inv(z), theirs().inv(z))
+    assert len(passes) == pytest.approx(expected, abs=2 if weight == 0.01 else 0)
 
 
 def test_a_rezero_coupling_begins_as_the_identity_and_its_gates_move_first() -> None:
