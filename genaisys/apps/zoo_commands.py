@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ from genaisys.errors import GenaisysError
 # Torch takes seconds to import: each verb imports what it needs, so that `--help` is instant.
 if TYPE_CHECKING:
     from genaisys.models.base import GenerativeModel, Lossless
+    from genaisys.zoo.entries import OnRecord
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 if not out.is_terminal:
@@ -77,11 +79,11 @@ def train(
     """
     from genaisys.training.display import live_progress
     from genaisys.zoo.data import load_data
-    from genaisys.zoo.runs import SHEET, run_folder, train_run
+    from genaisys.zoo.runs import SHEET, entry_called, run_folder, train_run
 
     loaded = load_data(data)
     folder = output or run_folder(RUNS / loaded.name, name, seed)
-    with live_progress(None, err) as show:
+    with live_progress(entry_called(name, loaded.name).trained.steps, err) as show:
         result = train_run(name, loaded, seed, folder, show)
     if as_json:
         _print_json(result)
@@ -141,13 +143,12 @@ def table_(
     else:
         chosen = [name for name, entry in entries_for(loaded.name).items() if not misfit(entry, loaded.space)]
     folder = runs / loaded.name
-    with live_progress(None, err) as show:
 
-        def on_run(name: str, seed: int, done: int, of: int) -> Any:
-            err.print(f"[dim]{done + 1} of {of}: {escape(name)}, seed {seed}[/]")
-            return show
+    def on_run(name: str, seed: int, done: int, of: int) -> AbstractContextManager[OnRecord]:
+        err.print(f"[dim]{done + 1} of {of}: {escape(name)}, seed {seed}[/]")
+        return live_progress(entry_called(name, loaded.name).trained.steps, err)
 
-        failed = train_all(chosen, loaded, range(seeds), folder, on_run)
+    failed = train_all(chosen, loaded, range(seeds), folder, on_run)
     rows = table([result for result in results_in(folder) if result["name"] in chosen]) + published_rows(loaded.name)
     if as_json:
         _print_json(rows)

@@ -17,9 +17,30 @@ from genaisys.training import TrainingSettings, fit
 from genaisys.training.metrics import Record
 
 OnRecord = Callable[[Record], None]
-# Trains a model on a training part, choosing by a validation part; what it records goes to the last argument, and
-# checkpoints into the folder, from which it goes on.
-Trainer = Callable[[GenerativeModel, Tensor, Tensor, int, Path, OnRecord], None]
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How a model is trained.
+
+    Attributes:
+        run: what a call of the trainer does.
+        steps: of it, at most; None: it does all at once.
+    """
+
+    run: Callable[[GenerativeModel, Tensor, Tensor, int, Path, OnRecord], None]
+    steps: int | None = None
+
+    def __call__(
+        self, model: GenerativeModel, x: Tensor, validation: Tensor, seed: int, folder: Path, on_record: OnRecord
+    ) -> None:
+        """Train ``model`` on ``x``, choosing by ``validation``.
+
+        Args:
+            folder: for checkpoints, from which the same call goes on.
+            on_record: is given what is recorded.
+        """
+        self.run(model, x, validation, seed, folder, on_record)
 
 
 @dataclass(frozen=True)
@@ -56,4 +77,4 @@ def by_gradient(settings: TrainingSettings, **changes: Any) -> Trainer:
     ) -> None:
         fit(model, x, validation, replace(settings, seed=seed), folder, on_record=on_record)
 
-    return trained
+    return Trainer(trained, settings.steps)

@@ -37,7 +37,7 @@ def _from_data(trainer: Trainer) -> Trainer:
         model.prior.begin_with(x)
         trainer(model, x, validation, seed, folder, on_record)
 
-    return trained
+    return Trainer(trained, trainer.steps)
 
 
 def _entry(

@@ -34,11 +34,11 @@ def by_em(iterations: int) -> Trainer:
         model.initialise(x)
         fit_by_em(model, x, validation, iterations, folder, on_record=on_record)
 
-    return trained
+    return Trainer(trained, iterations)
 
 
 ENTRIES: Mapping[str, Entry] = {
-    "factorised": Entry("mixtures", "2.1.2", "every pixel by itself, by counting", "factorised", _by_counting),
+    "factorised": Entry("mixtures", "2.1.2", "every pixel by itself, by counting", "factorised", Trainer(_by_counting)),
     "mixture": Entry(
         "mixtures",
         "2.3.4",

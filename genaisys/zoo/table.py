@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ MEASURES = (
     "test_nats", "bits_per_dim", "fd", "mmd2", "precision", "recall", "sample_seconds", "seconds", "parameters"
 )  # fmt: skip
 
-# What is trained now, and the number of runs that are done and of all; it gives what takes the run's records.
-OnRun = Callable[[str, int, int, int], OnRecord]
+# What is trained now, and the number of runs that are done and of all; it gives, for as long as the run lasts, what
+# takes its records.
+OnRun = Callable[[str, int, int, int], AbstractContextManager[OnRecord]]
 
 
 def train_all(
@@ -41,7 +43,8 @@ def train_all(
     runs = [(name, seed) for seed in seeds for name in names]  # so that each model has a row early
     for done, (name, seed) in enumerate(runs):
         try:
-            train_run(name, data, seed, run_folder(folder, name, seed), on_run(name, seed, done, len(runs)))
+            with on_run(name, seed, done, len(runs)) as on_record:
+                train_run(name, data, seed, run_folder(folder, name, seed), on_record)
         except TrainingInterrupted:
             raise
         except GenaisysError as error:

@@ -15,7 +15,7 @@ from genaisys.training.metrics import Record, read_metrics
 from genaisys.zoo import runs
 from genaisys.zoo.catalogue import ZOO
 from genaisys.zoo.data import load_data
-from genaisys.zoo.entries import by_gradient
+from genaisys.zoo.entries import Trainer, by_gradient
 from genaisys.zoo.evaluation import mean_nats
 from genaisys.zoo.mixtures import by_em
 from genaisys.zoo.runs import (
@@ -153,6 +153,16 @@ def test_another_file_of_the_same_name_is_another_run(tmp_path: Path, monkeypatc
     saved(2 - tiny_data().training, file)
     with pytest.raises(RunOfAnother):
         train_run(name, load_data(str(file)), 0, tmp_path / "run")
+
+
+@pytest.mark.parametrize("trained", [by_checkpoints, by_em(3)])
+def test_a_trainer_knows_how_many_steps_it_takes(
+    trained: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ZOO, "small", replace(ZOO["mixture"], trained=trained, sizes={"components": 2}))
+    records: list[Record] = []
+    train_run("small", tiny_data(), 0, tmp_path / "run", records.append)
+    assert max(trained_steps(records)) == trained.steps
 
 
 def test_em_leaves_its_course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

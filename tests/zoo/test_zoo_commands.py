@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from tiny_zoo import saved, tiny_data, tiny_entry
 from typer.testing import CliRunner
 
+from genaisys.apps import zoo_commands
 from genaisys.cli import app
 from genaisys.zoo import runs
 from genaisys.zoo.catalogue import ZOO
@@ -42,6 +45,20 @@ def test_train_tells_what_was_measured(tmp_path: Path) -> None:
     again = json.loads(done.stdout)
     assert again | {"sample_seconds": 0} == result | {"sample_seconds": 0}
     assert "106.3" in run(app, ["zoo", "evaluate", "mine"]).stdout
+
+
+def test_on_a_terminal_each_run_has_a_bar_that_knows_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, file = tiny_entry("tiny", monkeypatch), saved(tiny_data().training, tmp_path / "mine.npy")
+    for arguments, bars in (
+        (["train", name, "--seed", "1"], ["20/20"]),
+        (["table", name, "mixture", "--seeds", "1"], ["20/20", "/60"]),
+    ):
+        shown = StringIO()
+        monkeypatch.setattr(zoo_commands, "err", Console(file=shown, force_terminal=True, width=120))
+        done = run(app, ["zoo", *arguments, "--data", file])
+        assert done.exit_code == 0, done.output
+        assert all(bar in shown.getvalue() for bar in bars)
+        assert "/?" not in shown.getvalue()
 
 
 def test_list_asks_the_code_what_each_model_can_do_and_shows_what_was_measured() -> None:

@@ -26,14 +26,6 @@ def tiny_data(name: str = "tiny") -> Parts:
     return Parts(name, Integers((1, 4, 4), 0, 2), x[:80], x[80:100], x[100:])
 
 
-def tiny_entry(name: str, monkeypatch: pytest.MonkeyPatch, trained: Trainer | None = None) -> str:
-    """Puts a small autoregressive model into the zoo, trained in a moment without files unless it is said how."""
-    sizes = {"width": 4, "hidden": 16}
-    entry = Entry("small", "3.2", "a tiny one", "arm-memory", trained or a_few_steps, sizes=sizes)
-    monkeypatch.setitem(ZOO, name, entry)
-    return name
-
-
 def a_few_steps(
     model: GenerativeModel, x: Tensor, validation: Tensor, seed: int, folder: Path, on_record: OnRecord
 ) -> None:
@@ -44,6 +36,16 @@ def a_few_steps(
         optimiser.step()
         optimiser.zero_grad()
         on_record({"step": step, "loss": loss.item()})
+
+
+TINY = Trainer(a_few_steps, 20)
+
+
+def tiny_entry(name: str, monkeypatch: pytest.MonkeyPatch, trained: Trainer = TINY) -> str:
+    """Puts a small autoregressive model into the zoo, trained in a moment without files unless it is said how."""
+    entry = Entry("small", "3.2", "a tiny one", "arm-memory", trained, sizes={"width": 4, "hidden": 16})
+    monkeypatch.setitem(ZOO, name, entry)
+    return name
 
 
 def saved(x: Tensor, file: Path) -> str:
