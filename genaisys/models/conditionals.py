@@ -11,13 +11,14 @@ the class says that it needs for its space.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
 from genaisys.models.densities import DiscretizedLogistic, Levels, mixture_of_logistics
 from genaisys.models.spaces import Integers, Reals, Space
 
-_LOG_SCALES = (-7.0, 7.0)  # beyond them nothing is learned, and exp may overflow
+_LOG_SCALE = 7.0  # either way; far beyond it exp overflows
 
 
 class Conditional(nn.Module):
@@ -82,7 +83,7 @@ class DiscretizedLogistics(Conditional):
         logits, place, log_scale = parameters.unbind(-1)  # [B, *shape, K] each
         half = (space.high - space.low) / 2
         loc = space.low + half * (1 + place)  # the net speaks of the range as of -1 to 1
-        log_scale = log_scale.clamp(*_LOG_SCALES)
+        log_scale = slowed(log_scale, _LOG_SCALE)
         if self.components == 1:
             single = DiscretizedLogistic(loc[..., 0], log_scale[..., 0], space.low, space.high)
             return Independent(single, len(space.shape))
@@ -100,10 +101,21 @@ class Gaussians(Conditional):
 
     def forward(self, context: Tensor) -> Distribution:
         mean, log_std = self.net(context).view(len(context), 2, *self.space.shape).unbind(1)  # [B, *shape] each
-        return Independent(Normal(mean, soft_clamp(log_std, *_LOG_SCALES).exp(), validate_args=False), mean.dim() - 1)
+        return Independent(
+            Normal(mean, soft_clamp(log_std, -_LOG_SCALE, _LOG_SCALE).exp(), validate_args=False), mean.dim() - 1
+        )
 
 
 def soft_clamp(x: Tensor, low: float, high: float) -> Tensor:
     """Between the bounds, smoothly, with a gradient everywhere; near their middle it is about ``x``."""
     middle, half = (low + high) / 2, (high - low) / 2
     return middle + half * torch.tanh((x - middle) / half)
+
+
+def slowed(x: Tensor, bound: float) -> Tensor:
+    """``x`` itself between minus the bound and the bound, and beyond them only its logarithm more.
+
+    So exp does not overflow, and what has gone astray has a gradient by which it comes back.
+    """
+    excess = F.relu(x.abs() - bound)
+    return x.clamp(-bound, bound) + x.sign() * excess.log1p()

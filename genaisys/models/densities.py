@@ -60,13 +60,10 @@ class DiscretizedLogistic(Distribution):
         )
 
     def log_prob(self, value: Tensor) -> Tensor:
-        scale = self.log_scale.exp()
-        upper, lower = (value + 0.5 - self.loc) / scale, (value - 0.5 - self.loc) / scale
-        # Above the mean both F are near one, and their difference is lost: there the mirrored bin is computed.
-        mirrored = value > self.loc
-        a = torch.where(mirrored, -lower, upper)  # a > b, and F(a) - F(b) = sigma(a) (1 - exp(b - a)) sigma(-b)
-        b = torch.where(mirrored, -upper, lower)
-        inside = F.logsigmoid(a) + F.logsigmoid(-b) + torch.log(-torch.expm1(b - a))
+        width = (-self.log_scale).exp()  # of a bin, in scales
+        upper, lower = (value + 0.5 - self.loc) * width, (value - 0.5 - self.loc) * width
+        # F(upper) - F(lower) = F(upper) F(-lower) (1 - exp(lower - upper)), in which nothing is lost
+        inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-width))
         if self.low is None and self.high is None:
             return inside
         result = torch.where(value <= self.low, F.logsigmoid(upper), inside) if self.low is not None else inside
