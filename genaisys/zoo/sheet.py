@@ -51,7 +51,8 @@ def draw_sheet(
             panels.append(
                 ("Completions: blue is given, the last of each row is real", _images(data, *completions(model, data)))
             )
-        if isinstance(model, Representation):
+        # Between codes that are integers, which are nearly the pixels themselves, there is nothing to see.
+        if isinstance(model, Representation) and model.encode(data.test[:1]).is_floating_point():
             panels.append(("From one image to another", _images(data, interpolations(model, data))))
             panels.append(("Along the code's most varied numbers", _images(data, traversals(model, data))))
     if any("held_out" in record or "loss" in record for record in records):
@@ -101,7 +102,7 @@ def interpolations(model: GenerativeModel, data: Parts) -> Tensor:
     codes = model.encode(data.test[: 2 * _ROWS])
     share = torch.linspace(0, 1, _COLUMNS, dtype=torch.double).view(1, -1, *[1] * (codes.dim() - 1))
     path = codes[:_ROWS, None] * (1 - share) + codes[_ROWS:, None] * share  # [rows, columns, *code]
-    return model.decode(_like(codes, path.flatten(0, 1))).cpu()
+    return model.decode(path.flatten(0, 1).to(codes.dtype)).cpu()
 
 
 @torch.no_grad()
@@ -115,12 +116,7 @@ def traversals(model: GenerativeModel, data: Parts) -> Tensor:
     path = flat.mean(0).repeat(len(varied), _COLUMNS, 1)  # [rows, columns, code]
     for row, number in enumerate(varied):
         path[row, :, number] += torch.linspace(-2.5, 2.5, _COLUMNS) * spread[number]
-    return model.decode(_like(codes, path.view(-1, *codes.shape[1:]))).cpu()
-
-
-def _like(codes: Tensor, path: Tensor) -> Tensor:
-    """Numbers between codes, as the model takes codes: of integers, the nearest."""
-    return (path if codes.is_floating_point() else path.round()).to(codes.dtype)
+    return model.decode(path.view(-1, *codes.shape[1:]).to(codes.dtype)).cpu()
 
 
 def _least(data: Parts) -> int:

@@ -1,14 +1,17 @@
 """The sheet: what its panels hold, and where."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tiny_zoo import tiny_data
 from torch import Tensor
 
 from genaisys.models import Reals, build
 from genaisys.models.base import GenerativeModel, Representation
+from genaisys.zoo import sheet
 from genaisys.zoo.data import Parts
 from genaisys.zoo.sheet import brightness, completions, draw_sheet, interpolations, tiled, traversals
 
@@ -91,6 +94,24 @@ def test_sheets_are_pictures(tmp_path: Path) -> None:
         draw_sheet(model, data, RESULT, records, file)
         assert file.read_bytes().startswith(b"\x89PNG")
     draw_sheet(build("factorised", data.space), data, RESULT | {"test_nats": None, "bits_per_dim": None}, [], file)
+
+
+def test_ways_between_codes_are_drawn_where_codes_are_no_integers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tiny_data()
+    drawn: list[str] = []
+    for panel in (interpolations, traversals):
+
+        def noted(*arguments: Any, panel: Callable[..., Tensor] = panel) -> Tensor:
+            drawn.append(panel.__name__)
+            return panel(*arguments)
+
+        monkeypatch.setattr(sheet, panel.__name__, noted)
+    for preset, expected in (("idf", []), ("realnvp", ["interpolations", "traversals"])):
+        drawn.clear()
+        draw_sheet(build(preset, data.space, width=4), data, RESULT, [], tmp_path / "sheet.png")
+        assert drawn == expected
 
 
 def test_points_of_the_plane_are_drawn_too(tmp_path: Path) -> None:
