@@ -58,6 +58,7 @@ def fit_by_em(
     Raises:
         OutOfSpace: the data are not of the model's space.
         CheckpointNotKept: a checkpoint cannot be written.
+        MetricsForeign: ``metrics.jsonl`` has a line of something else.
     """
     began = saved = time.monotonic()
     if folder is not None:

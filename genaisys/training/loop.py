@@ -96,6 +96,7 @@ def train(
         TrainingDiverged: a loss is not finite.
         TrainingInterrupted: by Ctrl-C or SIGTERM, after a checkpoint was written.
         CheckpointsDamaged, CheckpointNotKept: see :mod:`genaisys.training.checkpoints`.
+        MetricsForeign: ``metrics.jsonl`` has a line of something else.
     """
     keep_freed_memory()
     processes = training_processes()

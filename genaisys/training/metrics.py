@@ -13,14 +13,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from genaisys.errors import GenaisysError
+
 Record = dict[str, Any]
+
+
+class MetricsForeign(GenaisysError):
+    """``metrics.jsonl`` has a line that no training has written; the message says which."""
 
 
 class MetricsLog:
     """The file, open for adding lines; lines after ``step``, to which a training went back, are dropped first."""
 
     def __init__(self, file: Path, step: int, writes: bool = True) -> None:
-        """Args: writes: False for all but one of several processes."""
+        """
+        Args:
+            writes: False for all but one of several processes.
+
+        Raises:
+            MetricsForeign: see :func:`read_metrics`.
+        """
         self._file = None
         if not writes:
             return
@@ -50,15 +62,22 @@ class MetricsLog:
 
 
 def read_metrics(file: Path) -> list[Record]:
-    """The whole lines of the file; a line that a killed process has left unfinished ends it."""
+    """The whole lines of the file; a line that a killed process has left unfinished ends it.
+
+    Raises:
+        MetricsForeign: a line is no record of a step.
+    """
     if not file.exists():
         return []
-    records = []
-    for line in file.read_bytes().splitlines():
+    records: list[Record] = []
+    for number, line in enumerate(file.read_bytes().splitlines(), 1):
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError:
             break
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            raise MetricsForeign(f"{file} has a line, number {number}, that is no record of a step: remove that line")
+        records.append(record)
     return records
 
 

@@ -16,7 +16,7 @@ import torch
 
 from genaisys.training import TrainingSettings, train
 from genaisys.training.checkpoints import Checkpoint, CheckpointNotKept, Checkpoints, CheckpointsDamaged
-from genaisys.training.metrics import read_metrics
+from genaisys.training.metrics import MetricsForeign, MetricsLog, read_metrics
 from genaisys.training.random_states import random_states, set_random_states
 
 SETTINGS = TrainingSettings(20, 8, learning_rate=0.01, ema_decay=0.9, evaluate_every=5)
@@ -76,6 +76,18 @@ def test_metrics_end_before_a_line_that_is_damaged(tmp_path: Path) -> None:
     for damaged in (b'{"step": 2', b"\xff\xfe\n", b"\0\0\0"):
         file.write_bytes(b'{"step": 1}\n' + damaged)
         assert read_metrics(file) == [{"step": 1}]
+
+
+@pytest.mark.parametrize("line", ["7", "[1]", '"step"', "null", '{"loss": 1.0}', '{"step": "2"}', '{"step": null}'])
+def test_a_line_of_something_else_is_a_plain_error_and_stays(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(f'{{"step": 1}}\n{line}\n{{"step": 3}}\n')
+    before = file.read_bytes()
+    for read in (lambda: read_metrics(file), lambda: MetricsLog(file, step=1)):
+        with pytest.raises(MetricsForeign, match="number 2, that is no record of a step: remove that line"):
+            read()
+        assert file.read_bytes() == before
+    MetricsLog(file, step=1, writes=False)  # of another process, which leaves the file alone
 
 
 def test_all_checkpoints_damaged_is_a_plain_error(tmp_path: Path) -> None:
