@@ -38,7 +38,7 @@ class ZukoTransform(Bijection):
         return x.view_as(z)
 
 
-class MaskedAutoregressive(MaskedAutoregressiveTransform):  # type: ignore[misc]
+class MaskedAutoregressive(MaskedAutoregressiveTransform):
     """zuko's own, inverted in as many passes as it takes (Song et al. 2021, arXiv:2002.03629).
 
     A pass makes all variables anew from those of the pass before, and one more of them is right for good. But most
@@ -50,7 +50,7 @@ class MaskedAutoregressive(MaskedAutoregressiveTransform):  # type: ignore[misc]
         return _UntilItStays(transform.meta, transform.passes)
 
 
-class _UntilItStays(AutoregressiveTransform):  # type: ignore[misc]
+class _UntilItStays(AutoregressiveTransform):
     def _inverse(self, y: Tensor) -> Tensor:
         x = torch.zeros_like(y)
         for _ in range(self.passes):
