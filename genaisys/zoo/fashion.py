@@ -8,7 +8,7 @@ from typing import Any
 
 from genaisys.zoo import autoregressive, flows, latent, mixtures
 from genaisys.zoo.entries import Entry, Trainer, by_gradient
-from genaisys.zoo.mixtures import by_em
+from genaisys.zoo.mixtures import by_em, by_stepwise_em
 
 _FEW = 5  # samples of a bound: there are 10,000 test images
 
@@ -35,7 +35,7 @@ ENTRIES: Mapping[str, Entry] = {
     "mixture-gaussian": _entry(
         mixtures.ENTRIES["mixture-gaussian"], by_em(12), components=50, least_std=1.0
     ),
-    "hidden-tree": _entry(mixtures.ENTRIES["hidden-tree"], by_em(18), states=16),
+    "hidden-tree": _entry(mixtures.ENTRIES["hidden-tree"], by_stepwise_em(12, 500), states=32),
     "pixelcnn": _entry(
         autoregressive.ENTRIES["pixelcnn"], _trained(5000, 16, 2e-3, 1000), kernel=7, layers=9, width=32
     ),
