@@ -53,6 +53,7 @@ def launch(collection: str | None = None, port: int | None = None, open_browser:
             page = build(Actions(workspace, collection, Path(uploads)), MoleculeActions(workshop))
             serve(page, HEAD, MAX_FILE_BYTES, port, open_browser)
         finally:
+            workspace.close()
             workshop.close()
 
 

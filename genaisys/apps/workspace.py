@@ -29,12 +29,16 @@ class Workspace:
         self._encoders: dict[str, TextEncoder] = {}
         self._models: dict[str, ChatModel] = {}
         self._opening, self._loading = Lock(), Lock()
-        self._warm = Event()
+        self._warm, self._closed = Event(), Event()
         self._problem = ""
 
     def warm_up(self) -> None:
         """Begin to load the default models in the background."""
         Thread(target=self._load_defaults, name="load models", daemon=True).start()
+
+    def close(self) -> None:
+        """The program ends; what is still being loaded no longer matters."""
+        self._closed.set()
 
     def await_models(self) -> str:
         """Wait until the default models are loaded. -> why they could not be, or nothing"""
@@ -106,6 +110,9 @@ class Workspace:
             self.model(DEFAULT_CHAT_MODEL)
         except GenaisysError as error:
             self._problem = str(error)
+        except RuntimeError:
+            if not self._closed.is_set():  # else: a program that ends starts no more threads
+                raise
         finally:
             self._warm.set()
 

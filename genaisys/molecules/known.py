@@ -5,6 +5,7 @@ Its fingerprints are computed once, some minutes' work, and kept in a file of 27
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -93,7 +94,7 @@ def keep(smiles: Sequence[str], packed: Packed) -> None:
     starts = np.cumsum([0, *map(len, smiles)])
     file = _file()
     file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_suffix(".new")
+    new = file.with_suffix(f".{os.getpid()}.new")  # another process may be doing the same
     save_file({"text": text, "starts": starts, "fingerprints": packed}, new)
     new.chmod(0o644)  # safetensors makes files that only their owner can read, and caches may be shared
     new.replace(file)

@@ -7,10 +7,12 @@ from genaisys.training.fit import fit
 from genaisys.training.loop import TrainingResult, train
 from genaisys.training.objectives import Objective, Sums
 from genaisys.training.settings import TrainingSettings
+from genaisys.training.stepwise_em import StepwiseEM
 
 __all__ = [
     "Examples",
     "Objective",
+    "StepwiseEM",
     "Sums",
     "TensorExamples",
     "TokenSequences",

@@ -9,7 +9,7 @@ from typing import Any
 from genaisys.training import TrainingSettings
 from genaisys.zoo import autoregressive, flows, latent, mixtures
 from genaisys.zoo.entries import Entry, Trainer, by_gradient
-from genaisys.zoo.mixtures import by_em
+from genaisys.zoo.mixtures import by_em, by_stepwise_em
 
 _FEW = 5  # samples of a bound: there are 10,000 test images
 
@@ -36,20 +36,20 @@ def _entry(entry: Entry, trained: Trainer, samples: int | None = None, **sizes: 
 
 ENTRIES: Mapping[str, Entry] = {
     "mixture-gaussian": _entry(
-        mixtures.ENTRIES["mixture-gaussian"], by_em(13), components=50, least_std=1.0
+        mixtures.ENTRIES["mixture-gaussian"], by_em(12), components=50, least_std=1.0
     ),
-    "hidden-tree": _entry(mixtures.ENTRIES["hidden-tree"], by_em(18), states=16),
+    "hidden-tree": _entry(mixtures.ENTRIES["hidden-tree"], by_stepwise_em(12, 500), states=32),
     "pixelcnn": _entry(
-        autoregressive.ENTRIES["pixelcnn"], _trained(7000, 16, 2e-3, 1750), kernel=7, layers=9, width=32
+        autoregressive.ENTRIES["pixelcnn"], _trained(5000, 16, 2e-3, 1000), kernel=7, layers=9, width=32
     ),
     "glow": _entry(
-        flows.ENTRIES["glow"], _trained(24_000, 32, 1e-3, 3000), _FEW, steps=4, width=32, dropout=0.0
+        flows.ENTRIES["glow"], _trained(20_000, 32, 1e-3, 2000), _FEW, steps=4, width=32, dropout=0.0
     ),
     "idf-multiscale": _entry(
-        flows.ENTRIES["idf-multiscale"], _trained(24_000, 64, 1e-3, 3000), couplings=4, levels=5, width=256, dropout=0.0
+        flows.ENTRIES["idf-multiscale"], _trained(15_000, 64, 1e-3, 1500), couplings=4, levels=5, width=256, dropout=0.0
     ),
     "residual-vae": _entry(
-        latent.ENTRIES["residual-vae"], _trained(24_000, 64, 1e-3, 2000), _FEW,
+        latent.ENTRIES["residual-vae"], _trained(20_000, 64, 1e-3, 2000), _FEW,
         latent=16, levels=3, width=512, dropout=0.0, input_dropout=0.0, warmup=1000,
     ),
 }  # fmt: skip

@@ -12,7 +12,7 @@ from genaisys.models.base import GenerativeModel
 from genaisys.models.circuits.circuit import DiscreteCircuit
 from genaisys.models.factorised import FactorisedCategorical
 from genaisys.models.mixtures import Mixture
-from genaisys.training import fit_by_em
+from genaisys.training import StepwiseEM, fit_by_em
 from genaisys.zoo.entries import Entry, OnRecord, Trainer
 
 
@@ -35,6 +35,20 @@ def by_em(iterations: int) -> Trainer:
         fit_by_em(model, x, validation, iterations, folder, on_record=on_record)
 
     return Trainer(trained, iterations)
+
+
+def by_stepwise_em(passes: int, batch_size: int) -> Trainer:
+    """A trainer for circuits and many data: the same beginning, and so many passes that learn after each batch."""
+
+    def trained(
+        model: GenerativeModel, x: Tensor, validation: Tensor, seed: int, folder: Path, on_record: OnRecord
+    ) -> None:
+        assert isinstance(model, DiscreteCircuit)
+        torch.manual_seed(seed)
+        model.initialise(x)
+        fit_by_em(StepwiseEM(model, batch_size), x, validation, passes, folder, on_record=on_record)
+
+    return Trainer(trained, passes)
 
 
 ENTRIES: Mapping[str, Entry] = {

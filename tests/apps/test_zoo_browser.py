@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 pytest.importorskip("playwright.sync_api")
-from browsing import PHONE, running_app
+from browsing import PHONE, require_no_sideways_scrolling, running_app
 from playwright.sync_api import BrowserContext, Page, expect
 
 pytestmark = pytest.mark.browser
@@ -57,8 +57,14 @@ def test_another_model_keeps_the_drawing_and_judges_it_anew(page: Page) -> None:
 
 def test_it_fits_a_phone(page: Page) -> None:
     page.set_viewport_size(PHONE)
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    require_no_sideways_scrolling(page, "as it opens")
     page.get_by_role("button", name="Menu").click()
     page.locator("#zoo-models button", has_text="arm-rnn").click()
     expect(page.locator("#zoo-facts h2")).to_have_text("arm-rnn")
     expect(page.locator("#cages")).not_to_be_visible()
+    require_no_sideways_scrolling(page, "after another model was chosen")
+
+
+def test_the_app_may_be_stopped_while_it_loads(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with running_app(tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("uploads")):
+        pass  # which looks for tracebacks

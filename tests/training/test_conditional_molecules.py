@@ -128,6 +128,23 @@ def test_what_comes_out_is_an_ordinary_checkpoint(tmp_path: Path) -> None:
     assert "\\<weight" in (tmp_path / "out" / "samples.md").read_text()  # what it tells itself is shown
 
 
+def test_near_values_begin_near_and_what_was_learned_stays(tmp_path: Path) -> None:
+    start(tmp_path)
+    untrained = {"steps": 1, "batch_size": 8, "learning_rate": 1e-12}
+    open_recipe(written(tmp_path, CHAINS, training=untrained)).run(tmp_path / "out")
+    before, after = (TransformerLM.from_pretrained(tmp_path / name) for name in ("start", "out"))
+    torch.testing.assert_close(after.embedding.weight[: before.config.vocabulary_size], before.embedding.weight)
+    assert after.tokenizer is not None
+    conditions = conditions_of(after.tokenizer)
+    assert conditions is not None
+    for bins in conditions.bins.values():
+        embeddings = after.embedding.weight[bins.tokens].detach()  # [B, width]
+        apart = torch.cdist(embeddings, embeddings)  # [B, B]
+        one, two, many = (float(apart.diagonal(offset).mean()) for offset in (1, 2, len(bins.values) // 2))
+        assert 1.5 * one < two < 2.1 * one  # a smooth curve is nearly straight from one value to the next
+        assert many > 4 * one
+
+
 def test_molecules_that_do_not_fit_are_left_out_and_not_cut(tmp_path: Path) -> None:
     start(tmp_path)
     model = {"start": str(tmp_path / "start"), "context_length": 12}

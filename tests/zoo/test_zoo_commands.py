@@ -13,7 +13,6 @@ from rich.console import Console
 from tiny_zoo import saved, tiny_data, tiny_entry
 from typer.testing import CliRunner
 
-from genaisys.apps import zoo_commands
 from genaisys.cli import app
 from genaisys.zoo import runs
 from genaisys.zoo.catalogue import ZOO
@@ -54,7 +53,7 @@ def test_on_a_terminal_each_run_has_a_bar_that_knows_its_steps(tmp_path: Path, m
         (["table", name, "mixture", "--seeds", "1"], ["20/20", "/60"]),
     ):
         shown = StringIO()
-        monkeypatch.setattr(zoo_commands, "err", Console(file=shown, force_terminal=True, width=120))
+        monkeypatch.setattr("genaisys.commands.zoo.err", Console(file=shown, force_terminal=True, width=120))
         done = run(app, ["zoo", *arguments, "--data", file])
         assert done.exit_code == 0, done.output
         assert all(bar in shown.getvalue() for bar in bars)

@@ -8,7 +8,7 @@ smooth and decomposable. A subclass says how the root follows from the leaves; t
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -79,11 +79,21 @@ class Circuit(GenerativeModel, Density, Queries):
     def em_step(self, x: Tensor) -> Tensor:
         """One step of EM on all examples; the mean log-likelihood of before. [N, *shape] -> []
 
-        The expected number of times that a weight or a leaf is used is the gradient of the log-likelihood by its
-        logarithm (Darwiche 2003; so do Einets, arXiv:2004.06231). Without smoothing no step makes the likelihood less.
+        Without smoothing no step makes the likelihood less.
+        """
+        counts, log_prob = self.expected_counts(x)
+        self.maximise(counts)
+        return log_prob
+
+    @torch.no_grad()
+    def expected_counts(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """How often each weight and leaf is expected to be used, and the mean log-likelihood. [N, *shape] -> *, []
+
+        The expected number of times is the gradient of the log-likelihood by its logarithm (Darwiche 2003; so do
+        Einets, arXiv:2004.06231).
         """
         x = self._row(x)
-        simplexes = [module for module in self.modules() if isinstance(module, Simplex)]
+        simplexes = self._simplexes()
         counts = [torch.zeros_like(simplex.logits) for simplex in simplexes]
         of_leaves: Tensor | float = 0.0
         total = torch.zeros((), dtype=torch.float64)
@@ -96,10 +106,18 @@ class Circuit(GenerativeModel, Density, Queries):
             for sums, gradient in zip(counts, used, strict=True):
                 sums += gradient
             total += log_prob.double().cpu()
-        for simplex, sums in zip(simplexes, counts, strict=True):
+        return [torch.as_tensor(of_leaves), *counts], total / len(x)
+
+    @torch.no_grad()
+    def maximise(self, counts: Sequence[Tensor]) -> None:
+        """The parameters that are likeliest, given what :meth:`expected_counts` gives."""
+        of_leaves, *of_sums = counts
+        self.leaves.maximise(of_leaves)
+        for simplex, sums in zip(self._simplexes(), of_sums, strict=True):
             simplex.maximise(sums)
-        self.leaves.maximise(torch.as_tensor(of_leaves))
-        return total / len(x)
+
+    def _simplexes(self) -> list[Simplex]:
+        return [module for module in self.modules() if isinstance(module, Simplex)]
 
     def _sample(self, n: int, *, condition: Any) -> Tensor:
         nothing = next(self.parameters()).new_zeros(n, self.space.dimensions, self.leaves.count)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from genaisys.commands.terminal import AsJson, err, out, print_json
 from genaisys.errors import GenaisysError
 
 # Torch takes seconds to import: each verb imports what it needs, so that `--help` is instant.
@@ -21,12 +19,8 @@ if TYPE_CHECKING:
     from genaisys.models.base import GenerativeModel, Lossless
     from genaisys.zoo.entries import OnRecord
 
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
-if not out.is_terminal:
-    out.width = 200  # lines of a pipe stay whole
 zoo = typer.Typer(help="The generative models: train, measure and compare them.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Data = Annotated[str, typer.Option(help="digits, fashion-mnist, or a .npy file of rows.")]
 Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
 RUNS = Path("zoo")
@@ -60,7 +54,7 @@ def list_(runs: Runs = RUNS, data: Data = "digits", as_json: AsJson = False) -> 
         can = None if reason else asdict(abilities(build(entry.preset, loaded.space, **entry.sizes)))
         listed.append({"name": name, **about, "misfit": reason, "abilities": can, "measured": measured.get(name)})
     if as_json:
-        _print_json(listed)
+        print_json(listed)
     else:
         out.print(_list_as_table(listed))
 
@@ -86,7 +80,7 @@ def train(
     with live_progress(entry_called(name, loaded.name).trained.steps, err) as show:
         result = train_run(name, loaded, seed, folder, show)
     if as_json:
-        _print_json(result)
+        print_json(result)
         return
     out.print(_result_as_table(result))
     out.print(
@@ -113,7 +107,7 @@ def evaluate(
     with err.status("measuring …"):
         result = evaluate_run(opened, folder, loaded)
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         out.print(_result_as_table(result))
 
@@ -151,7 +145,7 @@ def table_(
     failed = train_all(chosen, loaded, range(seeds), folder, on_run)
     rows = table([result for result in results_in(folder) if result["name"] in chosen]) + published_rows(loaded.name)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
         out.print(_rows_as_table(rows))
         out.print(
@@ -182,7 +176,7 @@ def compress(
     target.write_bytes(data)
     counts = {"examples": len(x), "bytes": len(data), "bytes_per_example": len(data) / max(1, len(x))}
     if as_json:
-        _print_json(counts)
+        print_json(counts)
     else:
         out.print(f"{len(x):,} examples in {len(data):,} bytes, {counts['bytes_per_example']:.2f} each")
 
@@ -202,7 +196,7 @@ def decompress(
         x = lossless.decompress(source.read_bytes())
     save_array(target, x)
     if as_json:
-        _print_json({"examples": len(x)})
+        print_json({"examples": len(x)})
         return
     out.print(f"{len(x):,} examples in {escape(str(target))}", soft_wrap=True)
 
@@ -260,7 +254,3 @@ def _said(value: bool | int | str | None) -> str:
     if value is None or value is False:
         return "–"
     return "yes" if value is True else escape(str(value))
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2), file=sys.stdout, flush=True)

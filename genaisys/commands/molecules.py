@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from genaisys.commands.terminal import AsJson, err, out, print_json, progress_bar
 from genaisys.errors import GenaisysError
 
 # RDKit and torch take seconds to import: each verb imports what it needs, so that `--help` is instant.
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
-for console in (out, err):
-    console.soft_wrap = not console.is_terminal  # lines of a pipe stay whole
 molecules = typer.Typer(help="New molecules: proposals of a model, not tested compounds.", no_args_is_help=True)
 
 T = TypeVar("T")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Wish = Annotated[str | None, typer.Option(metavar="VALUE", help="A value to be near to; or a range: 2..3, 2.. or ..3.")]
 Range = Annotated[str | None, typer.Option(metavar="LOW..HIGH", help="A range, such as 2..3, 2.. or ..3.")]
 
@@ -69,7 +61,7 @@ def sample(
     if output is not None:
         require_writable(output, n)
     generator = load_generator(model or generator_for(wishes))
-    with _progress("molecules", n) as show:
+    with progress_bar("molecules", n) as show:
         if raw:
             growing = _collected(raw_smiles(generator, n, sampling))
             smiles, end = _last(growing, lambda found: show("molecules", len(found), n))
@@ -83,7 +75,7 @@ def sample(
     if output is not None:
         write_molecules(smiles, output)
     if as_json:
-        _print_json({**counts, "seed": seed, "out": None if output is None else str(output), "smiles": smiles})
+        print_json({**counts, "seed": seed, "out": None if output is None else str(output), "smiles": smiles})
     else:
         for each in smiles if output is None else ():
             out.print(each, markup=False, soft_wrap=True)
@@ -109,14 +101,14 @@ def score(
     generated = read_smiles(file)
     if not generated:
         raise GenaisysError(f"{file} holds no SMILES")
-    with _progress("reading", len(generated)) as show:
+    with progress_bar("reading", len(generated)) as show:
         if reference == "moses":
             result = moses_metrics(generated, show)
         else:
             known = [each for each in map(canonical, read_molecules(Path(reference)).smiles) if each is not None]
             result = metrics(generated, {"Test": statistics(known, "the reference", show)}, known, show)
     if as_json:
-        _print_json({name: value if math.isfinite(value) else None for name, value in result.items()})
+        print_json({name: value if math.isfinite(value) else None for name, value in result.items()})
         return
     table = Table("metric", "value")
     for name, value in result.items():
@@ -140,7 +132,7 @@ def check(
     if output is not None:
         write_molecules(library.smiles, output)
     if as_json:
-        _print_json({"molecules": len(library.smiles), "rejects": dict(library.rejects.most_common())})
+        print_json({"molecules": len(library.smiles), "rejects": dict(library.rejects.most_common())})
         return
     out.print(f"{len(library.smiles):,} molecules")
     for reason, count in library.rejects.most_common():
@@ -185,7 +177,7 @@ def similar(
 
     parse(smiles)
     rejects: Counter[str] = Counter()
-    with _progress("reading", 0) as show:
+    with progress_bar("reading", 0) as show:
         if library == "moses":
             if encoder != "morgan":
                 raise GenaisysError(
@@ -198,7 +190,7 @@ def similar(
                 name, rejects = libraries.add(Path(library), show)
                 found = libraries.similar(smiles, name, k)
     if as_json:
-        _print_json([{"smiles": each.smiles, "similarity": each.similarity} for each in found])
+        print_json([{"smiles": each.smiles, "similarity": each.similarity} for each in found])
         return
     for each in found:
         out.print(f"{each.similarity:.3f}  {escape(each.smiles)}", soft_wrap=True)
@@ -235,7 +227,7 @@ def optimise(
         require_writable(output, top)
     prior = load_generator(model)
     settings = Optimisation(steps=steps, seed=seed, scaffold_limit=scaffold_limit)
-    with _progress("steps", steps) as show:
+    with progress_bar("steps", steps) as show:
         found, end = _last(
             stream_optimisation(prior, score, settings),
             lambda found: show(f"mean score {found.mean:.3f}", found.step, steps),
@@ -256,7 +248,7 @@ def optimise(
     if output is not None:
         write_molecules(smiles, output)
     if as_json:
-        _print_json({**summary, "best": [{"smiles": each, "score": value} for each, value in given]})
+        print_json({**summary, "best": [{"smiles": each, "score": value} for each, value in given]})
     else:
         for each, value in given if output is None else ():
             out.print(f"{value:.3f}  {escape(each)}", soft_wrap=True)
@@ -292,16 +284,3 @@ def _collected(results: Iterable[T]) -> Iterator[list[T]]:
 
 def _is_file(name: str) -> bool:
     return len(name) < 256 and Path(name).is_file()
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for people at a terminal, that takes what is done, how many, and of how many."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda step, done, of: progress.update(task, description=escape(step), completed=done, total=of or None)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False), file=sys.stdout, flush=True)

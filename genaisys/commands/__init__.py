@@ -1,0 +1,1 @@
+"""The verbs of the ``genaisys`` command: a file for each group of them."""
