@@ -13,10 +13,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution, Independent, Normal
+from torch.distributions import Distribution, Independent, Normal
 
 from genaisys.models.densities import DiscretizedLogistic, Levels, mixture_of_logistics
-from genaisys.models.spaces import Integers, Reals, Space
+from genaisys.models.spaces import Integers, Reals, Space, SpaceUnfit
 
 _LOG_SCALE = 7.0  # either way; far beyond it exp overflows
 
@@ -51,9 +51,18 @@ class Categoricals(Conditional):
 
 
 class Bernoullis(Conditional):
-    """Every dimension 0 or 1."""
+    """Every dimension one of the two integers of its space, with a logit for the higher one.
+
+    Raises:
+        SpaceUnfit: there are not two.
+    """
 
     space: Integers
+
+    def __init__(self, net: nn.Module, space: Integers) -> None:
+        super().__init__(net, space)
+        if space.levels != 2:
+            raise SpaceUnfit(f"Bernoulli distributions are of two integers, and these data have {space.levels}")
 
     @staticmethod
     def numbers(space: Integers) -> int:
@@ -61,7 +70,8 @@ class Bernoullis(Conditional):
 
     def forward(self, context: Tensor) -> Distribution:
         logits = self.net(context).view(len(context), *self.space.shape)  # [B, *shape]
-        return Independent(Bernoulli(logits=logits, validate_args=False), logits.dim() - 1)
+        both = torch.stack([torch.zeros_like(logits), logits], -1)  # [B, *shape, 2]
+        return Independent(Levels(both, self.space.low), len(self.space.shape))
 
 
 class DiscretizedLogistics(Conditional):

@@ -13,6 +13,7 @@ from genaisys.models.base import GenerativeModel
 LINE = Integers((4,), 0, 2)  # 81 states
 IMAGE = Integers((1, 2, 2), 1, 3)  # 81 states; its values do not begin at 0
 COLOURS = Integers((3, 1, 2), 0, 1)  # 64 states
+EITHER = Integers((2, 3), 4, 5)  # 64 states
 PLANE = Reals((2,))
 
 Make = Callable[[], GenerativeModel]
@@ -107,6 +108,8 @@ SMALL_MODELS: Mapping[str, Make] = {
             "inverse-autoregressive",
         )
     },
+    "vae of Bernoullis": _taught("vae", EITHER, latent=2, width=8, decoder="bernoulli"),
+    "vae of categoricals": _taught("vae", IMAGE, latent=2, width=8, decoder="categorical"),
     "vae of reals": _taught("vae", PLANE, latent=2, width=8),
     "hyperspherical-vae": _taught("hyperspherical-vae", IMAGE, latent=3, width=8),
     "bottom-up-vae": _taught("bottom-up-vae", IMAGE, lower=2, upper=1, width=8),

@@ -8,6 +8,7 @@ import torch
 from genaisys.errors import GenaisysError
 from genaisys.hub.checkpoints import CheckpointBroken
 from genaisys.models import FactorisedCategorical, Integers, Reals, SpaceUnfit, build, load_model
+from genaisys.models.conditionals import Bernoullis
 from genaisys.zoo.catalogue import ZOO
 
 ODD_SPACES = [
@@ -45,6 +46,28 @@ def test_a_model_of_integers_says_that_it_is_one(name: str) -> None:
 def test_a_single_variable_is_not_factored_out() -> None:
     with pytest.raises(SpaceUnfit, match="single variable"):
         build("idf", Integers((1,), 0, 3), levels=1)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "space"),
+    [
+        ("bernoulli", Integers((4,), 0, 2)),
+        ("categorical", Reals((4,))),
+        ("gaussian", Integers((4,), 0, 1)),
+        ("poisson", Integers((4,), 0, 1)),
+    ],
+)
+def test_a_decoder_is_of_its_own_kind_of_data(decoder: str, space: Integers | Reals) -> None:
+    with pytest.raises(GenaisysError, match="two integers" if decoder == "bernoulli" else f"no decoder '{decoder}'"):
+        build("vae", space, decoder=decoder)
+
+
+def test_a_bernoulli_decoder_is_the_sigmoid_of_its_logits() -> None:
+    decoder = Bernoullis(torch.nn.Identity(), Integers((3,), 7, 8))
+    logits = torch.tensor([[-2.0, 0.5, 30.0]])
+    p = decoder(logits).base_dist
+    torch.testing.assert_close(p.log_prob(torch.tensor([[8, 8, 8]])).exp(), logits.sigmoid())
+    torch.testing.assert_close(p.log_prob(torch.tensor([[7, 7, 7]])), -torch.nn.functional.softplus(logits))
 
 
 @pytest.mark.parametrize(

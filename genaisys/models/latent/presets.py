@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 from torch import nn
 
 from genaisys.errors import GenaisysError
-from genaisys.models.conditionals import Conditional, DiscretizedLogistics, Gaussians
+from genaisys.models.conditionals import Bernoullis, Categoricals, Conditional, DiscretizedLogistics, Gaussians
 from genaisys.models.latent.autoregressive_prior import AutoregressivePrior
 from genaisys.models.latent.bottom_up import BottomUpVAE
 from genaisys.models.latent.denoisers import (
@@ -35,6 +35,7 @@ from genaisys.models.layers.residual_mlp import ResidualMLP
 from genaisys.models.spaces import Integers, Reals
 
 _Space = Integers | Reals
+_Decoder = Literal["gaussian", "logistics", "categorical", "bernoulli"]
 _LOGISTICS = 3  # components for each dimension
 _PRIOR_WIDTH = 64  # of networks of codes, or of points of a grid
 
@@ -94,14 +95,18 @@ def vae(
     beta: float = 1.0,
     free_nats: float = 0.0,
     warmup: int = 0,
+    decoder: _Decoder | None = None,
 ) -> VAE:
     """A VAE with any of ``PRIORS``, and with a Gaussian posterior or one of ``POSTERIOR_FLOWS``.
 
     Args:
         components: of the prior; for those with a grid a square number.
+        decoder: the distribution of data, given a code; None: mixtures of discretized logistics of integers, and
+            Gaussians of real numbers, which have no other.
 
     Raises:
-        NoSuchPart: ``prior`` or ``posterior`` is none of these, or they do not go together.
+        NoSuchPart: ``prior``, ``posterior`` or ``decoder`` is none of these, or they do not go together.
+        SpaceUnfit: Bernoulli distributions of data that do not have two levels.
     """
     codes = Reals((latent,))
     if posterior == "gaussian":
@@ -113,8 +118,8 @@ def vae(
         flow = _part("posterior", posterior, POSTERIOR_FLOWS)(latent, width, flow_steps)
         q = FlowPosterior(_encoder(space, width, width, blocks, dropout, input_dropout), codes, width, flow)
     p = _part("prior", prior, PRIORS)(space, latent, components)
-    decoder = _decoder(space, latent, width, blocks, dropout)
-    return VAE(space, q, decoder, p, beta=beta, free_nats=free_nats, warmup=warmup)
+    x = _decoder(space, latent, width, blocks, dropout, decoder)
+    return VAE(space, q, x, p, beta=beta, free_nats=free_nats, warmup=warmup)
 
 
 def hyperspherical_vae(
@@ -255,12 +260,26 @@ def _encoder(
     return nn.Sequential(nn.Flatten(), nn.Dropout(input_dropout), net)
 
 
-def _decoder(space: _Space, inputs: int, width: int, blocks: int, dropout: float) -> Conditional:
+def _decoder(
+    space: _Space, inputs: int, width: int, blocks: int, dropout: float, kind: _Decoder | None = None
+) -> Conditional:
     """Of integers logistics rather than categoricals, which know nothing of neighbouring values and overfit by far."""
     if isinstance(space, Reals):
+        if kind not in (None, "gaussian"):
+            raise NoSuchPart(f"there is no decoder {kind!r} of real numbers: choose gaussian")
         return _gaussians(space, inputs, width, blocks, dropout)
-    numbers = DiscretizedLogistics.numbers(space, _LOGISTICS)
-    return DiscretizedLogistics(ResidualMLP(inputs, numbers, width, blocks, dropout), space, _LOGISTICS)
+
+    def net(numbers: int) -> ResidualMLP:
+        return ResidualMLP(inputs, numbers, width, blocks, dropout)
+
+    match kind or "logistics":
+        case "logistics":
+            return DiscretizedLogistics(net(DiscretizedLogistics.numbers(space, _LOGISTICS)), space, _LOGISTICS)
+        case "categorical":
+            return Categoricals(net(Categoricals.numbers(space)), space)
+        case "bernoulli":
+            return Bernoullis(net(Bernoullis.numbers(space)), space)
+    raise NoSuchPart(f"there is no decoder {kind!r} of integers: choose from logistics, categorical, bernoulli")
 
 
 def _gaussians(space: Reals, inputs: int, width: int, blocks: int, dropout: float) -> Gaussians:
