@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
 from genaisys.models.base import Density, inference
+from genaisys.models.latent.diffusion import DiffusionModel
 from genaisys.models.latent.flow_posterior import drawn
 from genaisys.models.latent.vae import VAE
 
@@ -65,6 +66,26 @@ def surgery(model: VAE, x: Tensor) -> Surgery:
         information = (log_q[0] - log_aggregated).mean()
         misfit = (log_aggregated - model.prior(model.posterior).log_prob(z[0])).mean()
         return Surgery(information.item(), misfit.item())
+
+
+def surgery_of_diffusion(model: DiffusionModel, x: Tensor) -> Surgery:
+    """The same of diffusion, all of whose codes are one: its bound with mutual information (book section 5.5.3.5).
+
+        ELBO = E[log p(x | z_1)] - KL(q(z_1 … z_T), p(z_1 … z_T)) - I[x; z_1]
+
+    The information of all codes is ``I[x; z_1] + sum_t I[x; z_t | z_(t-1)]``, and all terms but the first are zero: the
+    forward process is fixed, and looks at z_(t-1) alone. In print (eq. 5.105-5.108) the KL is that of ``q(z_1 | x)``,
+    of which I[x; z_1] is a part already; it is subtracted twice, and the bound looser than need be (trap D11).
+    """
+    with inference(model):
+        terms = model.bound_terms(x)  # [N, T + 1]
+        first = torch.ones(len(x), dtype=torch.long, device=x.device)
+        q = Independent(model.schedule.diffused(model._for_networks(x), first), x.dim() - 1)
+        z = q.sample()  # z_1: [N, *shape]
+        parts = [q.log_prob(some[:, None]).logsumexp(1) for some in z.split(_AT_ONCE)]
+        information = (q.log_prob(z) - torch.cat(parts) + math.log(len(x))).mean().item()
+        kl = (terms[:, 0] + terms[:, 2:].sum(1)).mean().item()
+        return Surgery(information, kl - information)
 
 
 def log_aggregated_posterior(model: VAE, x: Tensor, z: Tensor) -> Tensor:
