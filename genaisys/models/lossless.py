@@ -5,7 +5,9 @@ probabilities are the same numbers in both directions. They are computed in doub
 size, and rounded; the range coder is constriction's (Bamler 2022, arXiv:2201.01741).
 
 The bytes: the number of examples (LEB128), two bytes that tell whether the model and this number belong together,
-four that tell whether the decoded data are those that were written, and the words of the range coder.
+four that tell whether the decoded data are those that were written, and the words of the range coder, four bytes each.
+So what is beyond ``-log2 p(x)`` is 7 bytes and at most 4 to fill the last word, one more for each further 7 bits of the
+number of examples, and about a thousandth for the rounding of probabilities.
 """
 
 from __future__ import annotations
