@@ -23,12 +23,17 @@ class Recurrent(CausalNetwork):
     Args:
         cell: ``gru`` or ``lstm``.
         dropout: between the layers, and before the head.
+
+    Raises:
+        ValueError: there is no such cell.
     """
 
     def __init__(
         self, space: Integers | Reals, numbers: int, cell: str, width: int, layers: int, dropout: float
     ) -> None:
         super().__init__()
+        if cell not in CELLS:
+            raise ValueError(f"cell is 'gru' or 'lstm', not {cell!r}")
         self.values = Values(space, width)
         self.places = Places(space.shape, width)
         between = dropout if layers > 1 else 0.0

@@ -34,12 +34,15 @@ class Einet(DiscreteCircuit):
 
     Raises:
         SpaceUnfit: there are fewer variables than regions.
+        ValueError: there are no repetitions, or leaves that are of none.
     """
 
     regions: Tensor
 
     def __init__(self, leaves: DiscreteLeaves, depth: int, repetitions: int, smoothing: float = 1.0) -> None:
         super().__init__(leaves)
+        if repetitions < 1 or leaves.count % repetitions:
+            raise ValueError(f"{leaves.count} leaves of a variable cannot be shared by {repetitions} repetitions")
         dimensions, sums = leaves.space.dimensions, leaves.count // repetitions
         if 2**depth > dimensions:
             raise SpaceUnfit(f"{dimensions} variables cannot be halved {depth} times: take a smaller depth")
@@ -76,7 +79,7 @@ class Einet(DiscreteCircuit):
     def _divide(self, orders: list[Tensor]) -> None:
         shares = torch.arange(self.space.dimensions) * self.smallest // self.space.dimensions
         for regions, order in zip(self.regions, orders, strict=True):
-            regions[order] = shares
+            regions.copy_(torch.empty_like(shares).scatter(0, order, shares))
 
     def _require_regions(self) -> None:
         if not 0 <= self.regions.min() <= self.regions.max() < self.smallest:

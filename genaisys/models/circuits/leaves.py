@@ -24,12 +24,17 @@ class Leaves(nn.Module, ABC):
     Attributes:
         space: of the data; a circuit sees them as a row of ``space.dimensions`` variables.
         count: K.
+
+    Raises:
+        ValueError: K is below 1.
     """
 
     space: Integers | Reals
 
     def __init__(self, count: int) -> None:
         super().__init__()
+        if count < 1:
+            raise ValueError(f"a variable has one distribution or more, not {count}")
         self.count = count
 
     @abstractmethod

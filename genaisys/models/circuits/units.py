@@ -47,11 +47,13 @@ class Product(Unit):
     """Independent units: their values are multiplied.
 
     Raises:
-        NotACircuit: it is not decomposable: two inputs have a variable in common.
+        NotACircuit: it has no inputs, or is not decomposable: two inputs have a variable in common.
     """
 
     def __init__(self, inputs: Iterable[Unit]) -> None:
         super().__init__(inputs)
+        if not self.inputs:
+            raise NotACircuit("a product has one input or more: this one has none")
         self.scope = frozenset().union(*(unit.scope for unit in self.inputs))
         if len(self.scope) < sum(len(unit.scope) for unit in self.inputs):
             scopes = ", ".join(str(sorted(unit.scope)) for unit in self.inputs)
@@ -62,11 +64,13 @@ class Sum(Unit):
     """A mixture of units of the same variables, with learned weights.
 
     Raises:
-        NotACircuit: it is not smooth: two inputs have different variables.
+        NotACircuit: it has no inputs, or is not smooth: two inputs have different variables.
     """
 
     def __init__(self, inputs: Iterable[Unit]) -> None:
         super().__init__(inputs)
+        if not self.inputs:
+            raise NotACircuit("a sum has one input or more: this one has none")
         self.scope = self.inputs[0].scope
         if any(unit.scope != self.scope for unit in self.inputs):
             scopes = ", ".join(str(sorted(unit.scope)) for unit in self.inputs)

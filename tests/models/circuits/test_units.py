@@ -294,3 +294,9 @@ def test_em_goes_where_the_gradient_points() -> None:
     before = root().exp()
     circuit.em_step(x)
     torch.testing.assert_close(gradient, len(x) * (root().exp() - before))
+
+
+@pytest.mark.parametrize("of", [Sum, Product])
+def test_units_above_others_have_inputs(of: type[Sum] | type[Product]) -> None:
+    with pytest.raises(NotACircuit, match="has one input or more: this one has none"):
+        of([])
