@@ -15,10 +15,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from genaisys.errors import GenaisysError
 from genaisys.models.spaces import Space
 
 if TYPE_CHECKING:
     from genaisys.models.presets import Preset
+
+
+class ConditionWrong(GenaisysError):
+    """A conditional model was given no condition or not one for each example, or another model was given one."""
+
+
+class TooFewSamples(GenaisysError):
+    """Fewer samples are asked for than there can be."""
 
 
 class GenerativeModel(nn.Module, ABC):
@@ -26,19 +35,46 @@ class GenerativeModel(nn.Module, ABC):
 
     Attributes:
         space: shape and support of the data.
+        conditional: whether each example has a condition, such as its class, which it is learned and sampled by.
         preset: how it was built, if by :func:`genaisys.models.presets.build`: what its files tell.
     """
 
     space: Space
+    conditional: bool = False
     preset: Preset | None = None
 
     @abstractmethod
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
         """The training objective per example; its mean over a batch is what training minimises. -> [B]
 
+        Args:
+            condition: of each example, where the model is conditional. [B, *]
+
         Raises:
             OutOfSpace: ``x`` is not of the model's space.
+            ConditionWrong: see :meth:`validated`.
         """
+
+    def validated(self, x: Tensor, condition: Any = None) -> Tensor:
+        """``x`` as the space has it, and as many conditions as the model needs. [B, *shape] -> [B, *shape]
+
+        Raises:
+            OutOfSpace: ``x`` is not of the model's space.
+            ConditionWrong: there is no condition for a conditional model, or one for another, or not one an example.
+        """
+        x = self.space.validated(x)
+        self._require_conditions(condition, len(x))
+        return x
+
+    def _require_conditions(self, condition: Any, n: int) -> None:
+        if (condition is not None) != self.conditional:
+            raise ConditionWrong(
+                "this model needs a condition: give condition=, one for each example"
+                if self.conditional
+                else "this model is not conditional: leave condition= out"
+            )
+        if isinstance(condition, Tensor) and condition.shape[:1] != (n,):
+            raise ConditionWrong(f"expected {n} conditions, one for each example, got {list(condition.shape)}")
 
     def sample(
         self, n: int, *, condition: Any = None, generator: torch.Generator | None = None, **effort: Any
@@ -46,9 +82,16 @@ class GenerativeModel(nn.Module, ABC):
         """``n`` samples in the units of the data, without gradients and in eval mode. -> [n, *shape]
 
         Args:
+            condition: of each sample, where the model is conditional. [n, *]
             generator: makes the samples repeatable, and leaves all other random numbers as they were.
             effort: what the model's own ``_sample`` takes: the number of steps, a temperature …
+
+        Raises:
+            TooFewSamples: ``n`` is below 0.
+            ConditionWrong: see :meth:`validated`.
         """
+        require_samples(n, least=0)
+        self._require_conditions(condition, n)
         with inference(self, generator):
             return self._sample(n, condition=condition, **effort)
 
@@ -88,6 +131,8 @@ class Density(ABC):
 
         Raises:
             OutOfSpace: ``x`` is not of the model's space.
+            ConditionWrong: see :meth:`GenerativeModel.validated`.
+            TooFewSamples: a bound of none.
         """
 
 
@@ -100,7 +145,11 @@ class Representation(ABC):
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
-        """Data of a code, without randomness. [B, *code] -> [B, *shape]"""
+        """Data of a code, without randomness. [B, *code] -> [B, *shape]
+
+        Raises:
+            OutOfSpace: ``z`` has not the shape of a code.
+        """
 
 
 class Completes(ABC):
@@ -121,7 +170,8 @@ class Completes(ABC):
             observed: True where ``x`` is given. [*shape] or [B, *shape]
 
         Raises:
-            OutOfSpace: ``x`` is not of the model's space, or more is missing than an end where only that is completed.
+            OutOfSpace: ``x`` is not of the model's space, ``observed`` is no mask of it, or more is missing than an end
+                where only that is completed.
         """
 
 
@@ -164,6 +214,15 @@ class Lossless(ABC):
         Raises:
             NotCompressed: the bytes are none of this model's.
         """
+
+
+def require_samples(number: int, least: int) -> None:
+    """
+    Raises:
+        TooFewSamples: it is less.
+    """
+    if number < least:
+        raise TooFewSamples(f"expected a number of samples from {least} up, got {number}")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from genaisys.models.densities import DiscretizedLogistic, Levels, mixture_of_logistics
-from genaisys.models.spaces import Integers, Reals, Space, SpaceUnfit
+from genaisys.models.spaces import Integers, Reals, SpaceUnfit
 
 _LOG_SCALE = 7.0  # either way; far beyond it exp overflows
 
@@ -28,12 +28,23 @@ class Conditional(nn.Module):
         net: from the context to [B, ``numbers(space)``].
     """
 
-    def __init__(self, net: nn.Module, space: Space) -> None:
+    def __init__(self, net: nn.Module, space: Integers | Reals) -> None:
         super().__init__()
         self.net, self.space = net, space
 
     def forward(self, context: Tensor) -> Distribution:
         raise NotImplementedError
+
+    def mode(self, context: Tensor) -> Tensor:
+        """The most probable data, where the dimensions are independent given the context. -> [B, *shape]"""
+        p, space = self(context), self.space
+        if isinstance(space, Reals):
+            mode: Tensor = p.mode
+            return mode
+        levels = torch.arange(space.low, space.high + 1, device=context.device)
+        columns = levels.view(-1, *[1] * (1 + len(space.shape)))  # [V, 1, ...]
+        best: Tensor = p.base_dist.log_prob(columns).argmax(0)  # of [V, B, *shape]
+        return best + space.low
 
 
 class Categoricals(Conditional):
@@ -81,6 +92,8 @@ class DiscretizedLogistics(Conditional):
 
     def __init__(self, net: nn.Module, space: Integers, components: int = 1) -> None:
         super().__init__(net, space)
+        if components < 1:
+            raise ValueError(f"a mixture has one component or more, not {components}")
         self.components = components
 
     @staticmethod

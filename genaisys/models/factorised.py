@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from genaisys.models.base import Density, Likelihood, MostProbable, Queries, inference
 from genaisys.models.densities import Levels
 from genaisys.models.lossless import CodesInTurn
-from genaisys.models.spaces import Integers
+from genaisys.models.spaces import Integers, validated_mask
 
 
 class FactorisedCategorical(CodesInTurn, Density, Queries, MostProbable):
@@ -36,20 +36,23 @@ class FactorisedCategorical(CodesInTurn, Density, Queries, MostProbable):
         self.logits.copy_(counts.log() - counts.sum(-1, keepdim=True).log())
 
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        return -self.log_prob(x)
+        return -self.log_prob(x, condition=condition)
 
     def log_prob(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        return self._log_probs(x).flatten(1).sum(1)
+        return self._log_probs(self.validated(x, condition)).flatten(1).sum(1)
 
     def log_marginal(self, x: Tensor, observed: Tensor) -> Tensor:
-        return self._log_probs(x).masked_fill(~observed, 0.0).flatten(1).sum(1)
+        x = self.space.validated(x)
+        return self._log_probs(x).masked_fill(~validated_mask(observed, x), 0.0).flatten(1).sum(1)
 
     def complete(self, x: Tensor, observed: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        return torch.where(observed, self.space.validated(x), self.sample(len(x), generator=generator))
+        x = self.space.validated(x)
+        return torch.where(validated_mask(observed, x), x, self.sample(len(x), generator=generator))
 
     def most_probable(self, x: Tensor, observed: Tensor) -> Tensor:
+        x = self.space.validated(x)
         with inference(self):
-            return torch.where(observed, self.space.validated(x), Levels(self.logits, self.space.low).mode)
+            return torch.where(validated_mask(observed, x), x, Levels(self.logits, self.space.low).mode)
 
     def conditionals(self, n: int) -> Generator[Tensor, Tensor, None]:
         for log_probs in self.logits.log_softmax(-1).flatten(end_dim=-2):  # [V]
@@ -59,8 +62,8 @@ class FactorisedCategorical(CodesInTurn, Density, Queries, MostProbable):
         return Levels(self.logits, self.space.low).sample((n,))
 
     def _log_probs(self, x: Tensor) -> Tensor:
-        """Of every dimension. -> [B, *shape]"""
-        return Levels(self.logits, self.space.low).log_prob(self.space.validated(x))
+        """Of every dimension. [B, *shape] of the space -> [B, *shape]"""
+        return Levels(self.logits, self.space.low).log_prob(x)
 
 
 def factorised(space: Integers) -> FactorisedCategorical:

@@ -28,7 +28,7 @@ from genaisys.models.circuits.leaves import (
 )
 from genaisys.models.densities import Levels
 from genaisys.models.lossless import CodesInTurn
-from genaisys.models.spaces import Integers, Reals
+from genaisys.models.spaces import Integers, Reals, validated_mask
 
 _AT_ONCE = 512  # examples in the steps of EM
 
@@ -79,11 +79,12 @@ class Factorised(Components):
         self.leaves.maximise(torch.as_tensor(total))
 
 
-class Gaussians(Components):
+class GaussianComponents(Components):
     """Normal distributions with any covariance (book eq. 2.2-2.3).
 
     A covariance is ``factor @ factor.T + least_std ** 2``, so that no component can collapse onto a point, where the
-    likelihood has no bound (book section 2.3.3, trap P2).
+    likelihood has no bound (book section 2.3.3, trap P2). Single precision would lose that square beside a variance
+    ten million times as large: so all is computed in double precision, and factored without a sum of squares.
 
     Args:
         least_std: in the units of the data.
@@ -93,34 +94,38 @@ class Gaussians(Components):
 
     def __init__(self, space: Reals, count: int, least_std: float = 0.01) -> None:
         super().__init__()
+        if count < 1:
+            raise ValueError(f"a mixture has one component or more, not {count}")
         self.space, self.count, self.least_std = space, count, least_std
         self.mean = nn.Parameter(torch.randn(count, space.dimensions))
         self.factor = nn.Parameter(torch.eye(space.dimensions).repeat(count, 1, 1))  # [K, D, D]
 
     def log_prob(self, x: Tensor, observed: Tensor) -> Tensor:
-        cholesky = self._of_observed(observed)  # [B, K, D, D]
+        root = self._root_of_observed(observed)  # [B, K, D, D]
         shifts = (x[:, None] - self.mean) * observed[:, None]  # [B, K, D]
-        white = torch.linalg.solve_triangular(cholesky, shifts[..., None], upper=False)[..., 0]
-        log_det = cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # [B, K], half that of the covariance
-        return -0.5 * (white.square().sum(-1) + observed.sum(-1)[:, None] * math.log(2 * math.pi)) - log_det
+        white = torch.linalg.solve_triangular(root, shifts.double()[..., None], upper=False)[..., 0]
+        log_det = root.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)  # [B, K], half that of the covariance
+        squares = white.square().sum(-1) + observed.sum(-1)[:, None] * math.log(2 * math.pi)
+        return (-0.5 * squares - log_det).to(self.mean.dtype)
 
     def complete(self, which: Tensor, x: Tensor, observed: Tensor) -> Tensor:
         """Draws y without looking, and corrects it by how far off it is (Matheron's rule): for missing m, observed o
 
         x_m = y_m + C_mo C_oo^-1 (x_o - y_o)
         """
-        covariance, mean = self._covariance()[which], self.mean[which]  # [B, D, D] and [B, D]
-        noise = torch.randn_like(mean)
-        drawn = mean + (torch.linalg.cholesky(covariance) @ noise[..., None])[..., 0]
-        of_observed = self._of_observed(observed).expand(len(which), -1, -1, -1)
-        of_observed = of_observed[torch.arange(len(which)), which]  # [B, D, D]
-        off = ((x - drawn) * observed)[..., None]  # [B, D, 1]
-        corrected = drawn + (covariance @ (torch.cholesky_solve(off, of_observed) * observed[..., None]))[..., 0]
-        return torch.where(observed, x, corrected)
+        factor, mean = self.factor[which].double(), self.mean[which].double()  # [B, D, D] and [B, D]
+        noise = torch.randn(2, *mean.shape, dtype=mean.dtype, device=mean.device)
+        drawn = mean + (factor @ noise[0, ..., None])[..., 0] + self.least_std * noise[1]
+        root = self._root_of_observed(observed).expand(len(which), -1, -1, -1)
+        root = root[torch.arange(len(which), device=which.device), which]  # [B, D, D]
+        weights = torch.cholesky_solve(((x - drawn) * observed)[..., None], root) * observed[..., None]  # [B, D, 1]
+        corrected = drawn + (factor @ (factor.mT @ weights) + self.least_std**2 * weights)[..., 0]
+        return torch.where(observed, x, corrected.to(x.dtype))
 
     @torch.no_grad()
     def maximise(self, x: Tensor, responsibilities: Tensor) -> None:
         """In closed form; variances of main axes below the least one are set to it, which is then the likeliest."""
+        x, responsibilities = x.double(), responsibilities.double()
         n = responsibilities.sum(0).clamp(min=torch.finfo(x.dtype).tiny)  # [K]
         self.mean.copy_(responsibilities.T @ x / n[:, None])
         for k in range(self.count):
@@ -129,16 +134,17 @@ class Gaussians(Components):
             excess = (variances - self.least_std**2).clamp(min=1e-6 * self.least_std**2)
             self.factor[k] = axes * excess.sqrt()
 
-    def _covariance(self) -> Tensor:
-        identity = torch.eye(self.space.dimensions, dtype=self.factor.dtype, device=self.factor.device)
-        return self.factor @ self.factor.mT + self.least_std**2 * identity  # [K, D, D]
+    def _root_of_observed(self, observed: Tensor) -> Tensor:
+        """The triangular L of ``L @ L.T``, the covariance of what is observed, and ones for what is not. [B, K, D, D]
 
-    def _of_observed(self, observed: Tensor) -> Tensor:
-        """The Cholesky factor of the covariance of what is observed, and of ones for what is not. -> [B, K, D, D]"""
+        The covariance is ``rows.T @ rows``; so with ``rows = Q @ R`` it is ``R.T @ R``.
+        """
         if len(observed) and (observed == observed[0]).all():
             observed = observed[:1]  # then once is enough
-        both = observed[:, None, :, None] & observed[:, None, None, :]  # [B, 1, D, D]
-        return torch.linalg.cholesky(self._covariance() * both + torch.diag_embed((~observed[:, None]).float()))
+        factor = self.factor.double().mT * observed[:, None, None]  # [B, K, D, D]
+        alone = torch.diag_embed(torch.where(observed, self.least_std, 1.0).double())  # [B, D, D]
+        rows = torch.cat([factor, alone[:, None].expand_as(factor)], -2)  # [B, K, 2 D, D]
+        return torch.linalg.qr(rows).R.mT
 
 
 class Mixture(GenerativeModel, Density, Queries):
@@ -164,10 +170,10 @@ class Mixture(GenerativeModel, Density, Queries):
             self.register_buffer("logits", logits)
 
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        return -self.log_prob(x)
+        return -self.log_prob(x, condition=condition)
 
     def log_prob(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        return self._log_joint(*self._rows(x)).logsumexp(1)
+        return self._log_joint(*self._rows(self.validated(x, condition))).logsumexp(1)
 
     def log_marginal(self, x: Tensor, observed: Tensor) -> Tensor:
         return self._log_joint(*self._rows(x, observed)).logsumexp(1)
@@ -224,10 +230,9 @@ class Mixture(GenerativeModel, Density, Queries):
 
     def _rows(self, x: Tensor, observed: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Data, and what of them is observed: everything, if nothing is said. -> [B, D] each"""
-        row = self.space.validated(x).flatten(1)
-        if observed is None:
-            return row, torch.ones_like(row, dtype=torch.bool)
-        return row, observed.expand(len(row), *self.space.shape).flatten(1)
+        x = self.space.validated(x)
+        given = torch.ones_like(x, dtype=torch.bool) if observed is None else validated_mask(observed, x)
+        return x.flatten(1), given.flatten(1)
 
 
 def _far_apart(points: Tensor, count: int) -> Tensor:
@@ -273,13 +278,16 @@ def gaussian_mixture(
     """The preset: on real numbers of normal distributions, on integers of ones that are rounded.
 
     Raises:
-        ValueError: full covariances on integers, whose cells have no probability in closed form.
+        ValueError: there are no components; or full covariances on integers, whose cells have no probability in closed
+            form.
     """
     if covariance not in ("diagonal", "full"):
         raise ValueError(f"covariance is 'diagonal' or 'full', not {covariance!r}")
     if isinstance(space, Reals):
         factorised = Factorised(NormalLeaves(space, components, least_std))
-        return Mixture(factorised if covariance == "diagonal" else Gaussians(space, components, least_std), weights)
+        return Mixture(
+            factorised if covariance == "diagonal" else GaussianComponents(space, components, least_std), weights
+        )
     if covariance == "full":
         raise ValueError("on integers, a mixture of Gaussians has diagonal covariances")
     return DiscreteMixture(DiscretizedNormalLeaves(space, components, least_std), weights)

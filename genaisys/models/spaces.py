@@ -123,6 +123,20 @@ class Tokens:
 Space = Integers | Reals | Tokens
 
 
+def validated_mask(observed: Tensor, x: Tensor) -> Tensor:
+    """Which dimensions of data are given, for each example. [*shape] or [B, *shape], and [B, *shape] -> [B, *shape]
+
+    Raises:
+        OutOfSpace: it is not of True and False, or of another shape.
+    """
+    if observed.dtype is not torch.bool or observed.shape not in (x.shape, x.shape[1:]):
+        raise OutOfSpace(
+            f"expected a mask of torch.bool, of shape {list(x.shape[1:])} or {list(x.shape)}; "
+            f"got {observed.dtype}, {list(observed.shape)}"
+        )
+    return observed.expand(x.shape)
+
+
 def _require_shape(x: Tensor, shape: tuple[int, ...]) -> None:
     if x.dim() == 0 or tuple(x.shape[1:]) != shape:
         expected = ", ".join(map(str, ("B", *shape)))

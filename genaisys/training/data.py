@@ -43,6 +43,20 @@ class TensorExamples:
         return self.rows[torch.as_tensor(numbers, dtype=torch.long)]  # [B, *shape]
 
 
+class ConditionedExamples:
+    """Rows, each with its condition, such as images with their classes. [N, *shape] and [N, *]"""
+
+    def __init__(self, rows: Tensor, conditions: Tensor) -> None:
+        self.rows, self.conditions = rows, conditions
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        which = torch.as_tensor(numbers, dtype=torch.long)
+        return self.rows[which], self.conditions[which]  # [B, *shape] and [B, *]
+
+
 class TokenSequences:
     """Sequences of tokens of unequal length; a batch is padded to its own longest.
 

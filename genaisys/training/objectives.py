@@ -40,6 +40,12 @@ def loss_of_examples(model: GenerativeModel, x: Tensor) -> Sums:
     return Sums(model.loss(x).sum(), len(x))
 
 
+def loss_given_conditions(model: GenerativeModel, batch: tuple[Tensor, Tensor]) -> Sums:
+    """The same, of a conditional model and examples with their conditions."""
+    x, condition = batch
+    return Sums(model.loss(x, condition=condition).sum(), len(x))
+
+
 def loss_of_tokens(model: TransformerLM, x: Tensor) -> Sums:
     """The model's own loss, in nats: its mean is over the tokens that are no padding."""
     return Sums(model.loss(x).sum(), model.counted(x).sum())

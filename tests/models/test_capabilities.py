@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,17 @@ from torch import Tensor
 from genaisys.errors import GenaisysError
 from genaisys.models import Integers, OutOfSpace, load_model
 from genaisys.models.autoregressive.order import out_of_order
-from genaisys.models.base import Completes, Density, GenerativeModel, Lossless, MostProbable, Queries, Representation
+from genaisys.models.base import (
+    Completes,
+    ConditionWrong,
+    Density,
+    GenerativeModel,
+    Lossless,
+    MostProbable,
+    Queries,
+    Representation,
+    TooFewSamples,
+)
 
 NAMES = list(SMALL_MODELS)
 
@@ -79,19 +90,36 @@ def test_probabilities_add_up_to_one(name: str) -> None:
         torch.testing.assert_close(total.item(), 1.0, atol=2e-3, rtol=0)
 
 
-@pytest.mark.parametrize("name", having(Density, "lower bound"))
+@pytest.mark.parametrize("name", of_integers(having(Density, "lower bound")))
 @torch.no_grad()
-def test_bounds_of_many_samples_add_up_to_one(name: str) -> None:
+def test_bounds_of_many_samples_add_up_to_one_and_samples_follow_them(name: str) -> None:
     """The importance-weighted bound is tight in the limit, so the sum must come near one; fewer samples give less."""
     model = SMALL_MODELS[name]().double()
-    if not isinstance(model.space, Integers):
-        pytest.skip("of integers only")
     torch.manual_seed(0)
-    x = states(model.space)
+    x, n = states(model.space), 10_000
     loose = torch.stack([model.log_prob(x, samples=1) for _ in range(30)])
     tight = model.log_prob(x, samples=3000)
     assert tight.exp().sum().item() == pytest.approx(1.0, abs=0.05)
     assert loose.mean() < tight.mean() + 0.01
+    shares = counts_of(model.sample(n), x) / n
+    by_chance = (
+        tight.exp() * 2 / math.pi / n
+    ).sqrt().sum() / 2  # how far shares are off, all in all, if they are right
+    assert (shares - tight.exp()).abs().sum() / 2 < by_chance + 0.02
+
+
+@pytest.mark.parametrize("name", [name for name in having(Density, "lower bound") if name not in of_integers(NAMES)])
+@torch.no_grad()
+def test_bounds_of_densities_add_up_to_one_and_samples_follow_them(name: str) -> None:
+    model = SMALL_MODELS[name]().double()
+    torch.manual_seed(0)
+    points, area = grid(width=8.0, steps=65)
+    p = model.log_prob(points.double(), samples=300).exp() * area
+    assert p.sum().item() == pytest.approx(1.0, abs=0.03)
+    samples, mean = model.sample(10_000), (p[:, None] * points).sum(0)
+    torch.testing.assert_close(samples.mean(0), mean, atol=0.1, rtol=0.05)
+    covariance = (p[:, None] * (points - mean)).T @ (points - mean)
+    torch.testing.assert_close(samples.T.cov(), covariance, atol=0.15, rtol=0.1)
 
 
 @pytest.mark.parametrize("name", having(Density, "exact"))
@@ -187,12 +215,65 @@ def test_what_is_not_of_the_space_is_refused_in_one_line(name: str) -> None:
     if isinstance(model.space, Integers):
         wrong += [x + model.space.levels, x - model.space.levels, x + 0.5]
     for each in wrong:
-        for call in [model.loss, *([model.log_prob] if isinstance(model, Density) else [])]:
+        for call in calls_with_data(model):
             with pytest.raises(OutOfSpace) as error:
                 call(each)
             assert isinstance(error.value, GenaisysError)
             assert "\n" not in str(error.value)
             assert str(error.value).startswith("expected ")
+
+
+def calls_with_data(model: GenerativeModel) -> list[Callable[..., Tensor]]:
+    return [model.loss, *([model.log_prob] if isinstance(model, Density) else [])]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("diffusion")])
+def test_a_condition_is_not_passed_over(name: str) -> None:
+    model = SMALL_MODELS[name]()
+    x, condition = some(model, 3), torch.zeros(3, dtype=torch.int64)
+    for call in calls_with_data(model):
+        with pytest.raises(ConditionWrong, match="this model is not conditional"):
+            call(x, condition=condition)
+    with pytest.raises(ConditionWrong, match="this model is not conditional"):
+        model.sample(3, condition=condition)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_there_are_no_fewer_samples_than_none(name: str) -> None:
+    model = SMALL_MODELS[name]()
+    with pytest.raises(TooFewSamples, match="from 0 up, got -1"):
+        model.sample(-1)
+    if isinstance(model, Density) and model.likelihood == "lower bound":
+        with pytest.raises(TooFewSamples, match="from 1 up, got 0"):
+            model.log_prob(some(model), samples=0)
+
+
+def pieces_of_work(model: GenerativeModel) -> list[Callable[[], object]]:
+    """Whatever a model can be asked for."""
+    x = some(model)
+    observed = torch.zeros(model.space.shape, dtype=torch.bool)
+    observed.view(-1)[0] = True
+    work: list[Callable[[], object]] = [lambda: model.loss(x).mean().backward(), lambda: model.sample(4)]
+    if isinstance(model, Density):
+        work.append(lambda: model.log_prob(x))
+    if isinstance(model, Representation):
+        code = model.encode(x)
+        work += [lambda: model.encode(x), lambda: model.decode(code)]
+    if isinstance(model, Completes):
+        work.append(lambda: model.complete(x, observed))
+    if isinstance(model, Queries):
+        work.append(lambda: model.log_marginal(x, observed))
+    if isinstance(model, MostProbable):
+        work.append(lambda: model.most_probable(x, observed))
+    return work
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_tensor_is_made_on_another_device_than_the_models(name: str) -> None:
+    """Trap G4, without a second device: what is made with no word about devices lands on one that cannot compute."""
+    for do in pieces_of_work(SMALL_MODELS[name]()):
+        with torch.device("meta"):
+            do()
 
 
 def masks(model: GenerativeModel) -> list[Tensor]:
@@ -206,8 +287,6 @@ def masks(model: GenerativeModel) -> list[Tensor]:
 @pytest.mark.parametrize("name", of_integers(having(Completes)))
 def test_completions_follow_the_conditional_distribution(name: str) -> None:
     model = SMALL_MODELS[name]()
-    if not isinstance(model.space, Integers):
-        pytest.skip("of integers only")
     x, given = states(model.space), some(model, 1)
     with torch.no_grad():
         p = model.log_prob(x).exp()
@@ -220,6 +299,22 @@ def test_completions_follow_the_conditional_distribution(name: str) -> None:
         assert torch.equal(found[:, observed], given.expand(n, *model.space.shape)[:, observed])
         expected = n * p[fitting] / p[fitting].sum()
         assert fits(counts_of(found, x[fitting]), expected)
+
+
+@pytest.mark.parametrize("name", having(Completes))
+def test_a_mask_is_of_true_and_false_and_of_the_datas_shape(name: str) -> None:
+    model = SMALL_MODELS[name]()
+    x = some(model, 3)
+    observed = torch.ones(model.space.shape, dtype=torch.bool)
+    calls = [model.complete]
+    calls += [model.log_marginal] if isinstance(model, Queries) else []
+    calls += [model.most_probable] if isinstance(model, MostProbable) else []
+    for call in calls:
+        for mask in [observed, observed.expand(x.shape)]:
+            call(x, mask)
+        for mask in [observed.int(), observed.float(), observed.flatten()[:-1], observed.expand(2, *observed.shape)]:
+            with pytest.raises(OutOfSpace, match=r"expected a mask of torch.bool, of shape .*; got torch\."):
+                call(x, mask)
 
 
 @pytest.mark.parametrize("name", [name for name in having(Completes) if SMALL_MODELS[name]().completes == "an end"])
@@ -271,7 +366,11 @@ def test_bytes_become_the_same_data_at_the_cost_of_their_likelihood(name: str) -
     assert torch.equal(model.decompress(data), x)
     with torch.no_grad():
         bits = -model.log_prob(x).sum().item() / math.log(2)
-    assert len(data) <= 1.01 * bits / 8 + 8 + 4  # the number of examples takes four bytes
+    assert len(data) <= 1.001 * bits / 8 + 8 + 4  # 2 bytes of them the number of examples; the last word has up to 4
+    for n in (1, 2, 5):
+        with torch.no_grad():
+            bits = -model.double().log_prob(x[:n]).sum().item() / math.log(2)
+        assert 7 <= len(model.compress(x[:n])) <= 1.001 * bits / 8 + 7 + 4
     assert model.decompress(model.compress(x[:0])).shape == (0, *model.space.shape)
 
 
@@ -280,6 +379,10 @@ def test_bytes_become_the_same_data_at_the_cost_of_their_likelihood(name: str) -
 def test_codes_are_decoded_into_the_space(name: str) -> None:
     model = SMALL_MODELS[name]()
     x = some(model)
-    decoded = model.decode(model.encode(x))
+    code = model.encode(x)
+    decoded = model.decode(code)
     assert decoded.shape == x.shape
     model.space.validated(decoded)
+    for wrong in [code[:, None], code.flatten(1)[:, :-1], code.flatten()[0]]:
+        with pytest.raises(OutOfSpace, match=r"expected data of shape \[B"):
+            model.decode(wrong)

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from torch.distributions import Bernoulli, MultivariateNormal, Normal
 from genaisys.models import Integers, Reals, build
 from genaisys.models.circuits.leaves import CategoricalLeaves, NormalLeaves
 from genaisys.models.factorised import FactorisedCategorical
-from genaisys.models.mixtures import DiscreteMixture, Factorised, Gaussians, Mixture, gaussian_mixture
+from genaisys.models.mixtures import DiscreteMixture, Factorised, GaussianComponents, Mixture, gaussian_mixture
 
 
 def mixture(name: str, space: Integers | Reals, **sizes: object) -> Mixture:
@@ -62,7 +63,7 @@ KINDS: dict[str, tuple[Callable[[], Mixture], Callable[[], Tensor]]] = {
 def test_one_component_of_full_covariance_is_the_gaussian_distribution() -> None:
     model = mixture("mixture-gaussian", Reals((3,)), components=1, covariance="full", least_std=0.2)
     components = model.components
-    assert isinstance(components, Gaussians)
+    assert isinstance(components, GaussianComponents)
     with torch.no_grad():
         components.factor.normal_()
         covariance = components.factor[0] @ components.factor[0].T + 0.2**2 * torch.eye(3)
@@ -179,6 +180,27 @@ def test_no_component_collapses_onto_a_point(covariance: str) -> None:
     assert listing(-500.0).mean() > most + 200
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("std", "least_std"), [(1000.0, 0.1), (10.0, 1e-3)])
+def test_single_precision_does_not_lose_the_least_variance(std: float, least_std: float) -> None:
+    """Trap P2 again: data all but on a line, so far apart that the guard is below the rounding of their covariance."""
+    torch.manual_seed(0)
+    along = std * torch.randn(200, 1)
+    x = along * torch.tensor([[1.0, 1.0, -1.0]]) + 0.3 * least_std * torch.randn(200, 3)
+    model = build("mixture-gaussian", Reals((3,)), components=2, covariance="full", least_std=least_std)
+    assert isinstance(model, Mixture)
+    model.initialise(x)
+    likelihoods = [model.em_step(x).item() for _ in range(5)]
+    assert all(after >= before - 1e-3 for before, after in itertools.pairwise(likelihoods))
+    # Across the line are two directions of the least variance, along it is one of the data's.
+    across = -math.log(2 * math.pi * least_std**2)
+    assert likelihoods[-1] == pytest.approx(across - math.log(std * math.sqrt(3)) - 2, abs=1)
+    exact = deepcopy(model).double()
+    torch.testing.assert_close(model.log_prob(x).double(), exact.log_prob(x.double()), atol=0.05, rtol=0)
+    completed = model.complete(x, torch.tensor([True, True, False]), generator=torch.Generator().manual_seed(0))
+    assert (completed[:, 2] + x[:, :2].mean(1)).std().item() == pytest.approx(1.25 * least_std, rel=0.2)
+
+
 def test_one_sample_and_none() -> None:
     """Trap P3: listing 2.1 squeezes the numbers of the components, and of one sample no axis is left to go over."""
     for make, _ in KINDS.values():
@@ -278,7 +300,7 @@ def test_a_step_is_that_of_scikit_learn(covariance: str) -> None:
     means = x[:3]
     model = mixture("mixture-gaussian", PLANE, components=3, covariance=covariance, least_std=1e-4)
     components = model.components
-    if isinstance(components, Gaussians):
+    if isinstance(components, GaussianComponents):
         components.mean.copy_(means)
         components.factor.copy_(torch.eye(2) * 0.5)
         precisions = np.stack([np.eye(2) / (0.25 + 1e-8)] * 3)
@@ -329,9 +351,10 @@ def test_by_gradient_it_learns_the_half_moons() -> None:
 def test_parts_of_a_gaussian_are_gaussian() -> None:
     model = mixture("mixture-gaussian", Reals((3,)), components=1, covariance="full", least_std=0.3)
     components = model.components
-    assert isinstance(components, Gaussians)
+    assert isinstance(components, GaussianComponents)
     components.factor.normal_()
-    mean, covariance = components.mean[0], components._covariance()[0]
+    mean = components.mean[0]
+    covariance = components.factor[0] @ components.factor[0].T + 0.3**2 * torch.eye(3)
     x = torch.randn(4, 3, dtype=torch.float64)
     observed = torch.tensor([True, False, True])
     o, m = [0, 2], [1]

@@ -7,8 +7,10 @@ import torch
 
 from genaisys.errors import GenaisysError
 from genaisys.hub.checkpoints import CheckpointBroken
-from genaisys.models import FactorisedCategorical, Integers, Reals, SpaceUnfit, build, load_model
+from genaisys.models import Einet, FactorisedCategorical, Integers, Reals, SpaceUnfit, build, load_model
+from genaisys.models.circuits.leaves import CategoricalLeaves
 from genaisys.models.conditionals import Bernoullis
+from genaisys.models.mixtures import GaussianComponents
 from genaisys.zoo.catalogue import ZOO
 
 ODD_SPACES = [
@@ -41,6 +43,35 @@ def test_an_entry_of_the_zoo_fits_a_space_or_says_in_one_line_why_not(space: Int
 def test_a_model_of_integers_says_that_it_is_one(name: str) -> None:
     with pytest.raises(SpaceUnfit, match=f"{name} is a model of integers"):
         build(name, Reals((4,)))
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "said"),
+    [
+        ("arm-rnn", {"cell": "foo"}, "cell is 'gru' or 'lstm', not 'foo'"),
+        ("einet", {"repetitions": 0}, "one distribution or more, not 0"),
+        ("hidden-tree", {"states": 0}, "one distribution or more, not 0"),
+        ("mixture", {"components": 0}, "one distribution or more, not 0"),
+        ("mixture-gaussian", {"components": 0}, "one distribution or more, not 0"),
+        ("arm-rnn", {"components": 0}, "one component or more, not 0"),
+        ("idf", {"components": 0}, "one component or more, not 0"),
+        ("vae", {"components": 0}, "one component or more, not 0"),
+    ],
+)
+def test_sizes_that_make_no_model_are_said_in_one_line(name: str, sizes: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        build(name, Integers((4,), 0, 3), **sizes)
+
+
+def test_a_mixture_of_full_covariance_has_components() -> None:
+    with pytest.raises(ValueError, match="one component or more, not 0"):
+        GaussianComponents(Reals((2,)), 0)
+
+
+def test_leaves_are_shared_by_repetitions() -> None:
+    for repetitions in (0, 4):
+        with pytest.raises(ValueError, match=f"6 leaves of a variable cannot be shared by {repetitions} repetitions"):
+            Einet(CategoricalLeaves(Integers((4,), 0, 3), 6), depth=1, repetitions=repetitions)
 
 
 def test_a_single_variable_is_not_factored_out() -> None:

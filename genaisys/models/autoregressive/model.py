@@ -20,7 +20,7 @@ from genaisys.models.autoregressive.order import in_order, out_of_order
 from genaisys.models.base import Completes, Density, GenerativeModel, Likelihood, inference
 from genaisys.models.conditionals import Categoricals, Conditional, DiscretizedLogistics, Gaussians
 from genaisys.models.lossless import Coder, CodesInTurn
-from genaisys.models.spaces import Integers, OutOfSpace, Reals
+from genaisys.models.spaces import Integers, OutOfSpace, Reals, validated_mask
 
 
 class CausalNetwork(nn.Module, ABC):
@@ -56,16 +56,16 @@ class Autoregressive(GenerativeModel, Density, Completes):
         self.network, self.head = network, head
 
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        return -self.log_prob(x)
+        return -self.log_prob(x, condition=condition)
 
     def log_prob(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        x = in_order(self.space.validated(x))  # [B, D]
+        x = in_order(self.validated(x, condition))  # [B, D]
         numbers = self.network(x)  # [B, D, numbers]
         return self.head(numbers.flatten(0, 1)).log_prob(x.flatten()).view(x.shape).sum(1)
 
     def complete(self, x: Tensor, observed: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         x = self.space.validated(x)
-        given = in_order(observed.expand(x.shape))  # [B, D]
+        given = in_order(validated_mask(observed, x))  # [B, D]
         if (given[:, 1:] & ~given[:, :-1]).any():
             raise OutOfSpace(
                 "expected a beginning of each example, row by row, of which the rest is drawn; "

@@ -20,7 +20,7 @@ from genaisys.models.base import Density, GenerativeModel, Likelihood, MostProba
 from genaisys.models.circuits.leaves import DiscreteLeaves, Leaves
 from genaisys.models.circuits.sums import Mix, Simplex, expectation, largest, sampled
 from genaisys.models.lossless import CodesInTurn
-from genaisys.models.spaces import Integers, Reals
+from genaisys.models.spaces import Integers, Reals, validated_mask
 
 _AT_ONCE = 512  # examples that EM passes through the circuit together
 
@@ -49,21 +49,22 @@ class Circuit(GenerativeModel, Density, Queries):
         """The logarithm of the root's value, sums being computed by ``mix``. [B, D, K], of logarithms -> [B]"""
 
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        return -self.log_prob(x)
+        return -self.log_prob(x, condition=condition)
 
     def log_prob(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        return self.root(self.leaves.log_prob(self._row(x)), expectation)
+        return self.root(self.leaves.log_prob(self.validated(x, condition).flatten(1)), expectation)
 
     def log_marginal(self, x: Tensor, observed: Tensor) -> Tensor:
-        return self.root(self._evidence(self._row(x), observed), expectation)
+        x = self.space.validated(x)
+        return self.root(self._evidence(x, validated_mask(observed, x)), expectation)
 
     def complete(self, x: Tensor, observed: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """By the sum units from the root down: each draws one of its inputs, by its share given what is observed."""
-        row = self._row(x)
+        x = self.space.validated(x)
+        observed = validated_mask(observed, x)
         with inference(self, generator):
-            chosen = self.posterior(self._evidence(row, observed), sampled).argmax(-1)  # [B, D]
-            completed = self.leaves.sample(chosen).view(len(x), *self.space.shape)
-        return torch.where(observed, row.view_as(completed), completed)
+            chosen = self.posterior(self._evidence(x, observed), sampled).argmax(-1)  # [B, D]
+            return torch.where(observed, x, self.leaves.sample(chosen).view_as(x))
 
     def posterior(self, leaves: Tensor, mix: Mix) -> Tensor:
         """How much each leaf takes part in the root's value: the gradient of the root. [B, D, K] -> [B, D, K]
@@ -126,10 +127,9 @@ class Circuit(GenerativeModel, Density, Queries):
     def _row(self, x: Tensor) -> Tensor:
         return self.space.validated(x).flatten(1)  # [B, D]
 
-    def _evidence(self, row: Tensor, observed: Tensor) -> Tensor:
-        """The leaves' log-probabilities, and 0 where a variable is missing. -> [B, D, K]"""
-        given = observed.expand(len(row), *self.space.shape).flatten(1)
-        return self.leaves.log_prob(row).masked_fill(~given[..., None], 0.0)
+    def _evidence(self, x: Tensor, observed: Tensor) -> Tensor:
+        """The leaves' log-probabilities, and 0 where a variable is missing. [B, *shape] each -> [B, D, K]"""
+        return self.leaves.log_prob(x.flatten(1)).masked_fill(~observed.flatten(1)[..., None], 0.0)
 
 
 class DiscreteCircuit(Circuit, CodesInTurn):
@@ -158,13 +158,14 @@ def max_product(circuit: Circuit, x: Tensor, observed: Tensor) -> Tensor:
     It is the most probable one only if the circuit is deterministic: a sum unit's inputs are never above zero
     together. Otherwise the largest term of a sum says little about the sum (trap P7).
     """
-    leaves, row = circuit.leaves, circuit._row(x)
+    leaves, x = circuit.leaves, circuit.space.validated(x)
     assert isinstance(leaves, DiscreteLeaves)
-    given = observed.expand(len(row), *circuit.space.shape).flatten(1)[..., None]
+    observed = validated_mask(observed, x)
     with inference(circuit):
-        best = torch.where(given, leaves.log_prob(row), leaves.log_table().amax(-1))
-        completed = leaves.mode(circuit.posterior(best, largest).argmax(-1)).view(len(row), *circuit.space.shape)
-    return torch.where(observed, row.view_as(completed), completed)
+        given = observed.flatten(1)[..., None]  # [B, D, 1]
+        best = torch.where(given, leaves.log_prob(x.flatten(1)), leaves.log_table().amax(-1))
+        completed = leaves.mode(circuit.posterior(best, largest).argmax(-1)).view_as(x)
+    return torch.where(observed, x, completed)
 
 
 class Deterministic(Circuit, MostProbable):

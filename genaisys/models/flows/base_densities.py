@@ -43,7 +43,7 @@ class GaussianMixture(nn.Module):
         return MixtureSameFamily(Categorical(logits=self.logits, validate_args=False), components, validate_args=False)
 
 
-class Autoregressive(nn.Module):
+class AutoregressiveBase(nn.Module):
     """``p(z) = prod_g p(z_g | z_1 … z_(g-1))``; the variables of a group are independent, given the groups before.
 
     Args:
@@ -81,7 +81,7 @@ class _Autoregressive(Distribution):
     arg_constraints = {}  # noqa: RUF012
     support = constraints.real_vector
 
-    def __init__(self, base: Autoregressive) -> None:
+    def __init__(self, base: AutoregressiveBase) -> None:
         self._base = base
         super().__init__(event_shape=base.groups.shape, validate_args=False)
 

@@ -15,17 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genaisys.errors import GenaisysError
-from genaisys.models.base import Density, GenerativeModel, Likelihood, Representation, inference
+from genaisys.models.base import Density, GenerativeModel, Likelihood, Representation, inference, require_samples
 from genaisys.models.dequantization import Dequantization, LogitDequantization
 from genaisys.models.flows.bijection import Bijection
 from genaisys.models.spaces import Integers, Reals
 
 _NUMBERS = 1 << 20  # of data, as many are computed at once when a bound takes many samples
-
-
-class ConditionWrong(GenaisysError):
-    """A conditional model was given no condition, or another model was given one."""
 
 
 class Flow(GenerativeModel, Density, Representation):
@@ -54,14 +49,16 @@ class Flow(GenerativeModel, Density, Representation):
             dequantization = LogitDequantization(space)
         self.space: Integers | Reals = space
         self.bijection, self.base, self.dequantization, self.embedding = bijection, base, dequantization, embedding
+        self.conditional = embedding is not None
         self.likelihood: Likelihood = "exact" if dequantization is None else "lower bound"
 
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        return -self._bound(self.space.validated(x), self._context(condition))
+        return -self._bound(self.validated(x, condition), self._context(condition))
 
     def log_prob(self, x: Tensor, *, condition: Any = None, samples: int = 1) -> Tensor:
         """As in :class:`Density`; of real numbers it is exact, whatever ``samples`` is. -> [B]"""
-        x, context = self.space.validated(x), self._context(condition)
+        x, context = self.validated(x, condition), self._context(condition)
+        require_samples(samples, least=1)
         if self.dequantization is None:
             return self._bound(x, context)
         at_once = max(1, _NUMBERS // max(1, x.numel()))
@@ -75,15 +72,17 @@ class Flow(GenerativeModel, Density, Representation):
     def encode(self, x: Tensor, *, condition: Any = None) -> Tensor:
         """The code; of integers that of the middle of their cell. -> [B, *code]"""
         with inference(self):
-            x = self.space.validated(x)
+            x = self.validated(x, condition)
             y = x if self.dequantization is None else self.dequantization.centres(x).to(self._dtype)
             z: Tensor = self.bijection(y, self._context(condition))
             return z
 
     def decode(self, z: Tensor, *, condition: Any = None) -> Tensor:
         """-> [B, *shape]"""
+        self._require_conditions(condition, len(z) if z.dim() else 0)
         with inference(self):
-            return self._data(z, self._context(condition))
+            context = self._context(condition)
+            return self._data(Reals(self.base(context).event_shape).validated(z), context)
 
     def _sample(self, n: int, *, condition: Any) -> Tensor:
         context = self._context(condition)
@@ -102,12 +101,6 @@ class Flow(GenerativeModel, Density, Representation):
         return y if self.dequantization is None else self.dequantization.quantize(y)
 
     def _context(self, condition: Any) -> Tensor | None:
-        if (condition is None) != (self.embedding is None):
-            raise ConditionWrong(
-                "this model needs a condition: give condition=, one for each example"
-                if condition is None
-                else "this model is not conditional: leave condition= out"
-            )
         if self.embedding is None:
             return None
         context: Tensor = self.embedding(condition)

@@ -13,14 +13,14 @@ from zuko.nn import MaskedMLP
 
 from genaisys.models.base import Density, Likelihood, Representation, inference
 from genaisys.models.conditionals import DiscretizedLogistics
-from genaisys.models.flows.base_densities import Autoregressive
+from genaisys.models.flows.base_densities import AutoregressiveBase
 from genaisys.models.flows.bijection import Composition
 from genaisys.models.flows.integer_coupling import IntegerCoupling, on_circle
 from genaisys.models.flows.masks import all_but_one, coarse_to_fine, in_turn
 from genaisys.models.layers.constant import Constant
 from genaisys.models.layers.mlp import MLP
 from genaisys.models.lossless import Coded, Coder
-from genaisys.models.spaces import Integers, SpaceUnfit
+from genaisys.models.spaces import Integers, Reals, SpaceUnfit
 
 
 class IntegerDiscreteFlow(Coded, Density, Representation):
@@ -40,14 +40,14 @@ class IntegerDiscreteFlow(Coded, Density, Representation):
 
     likelihood: Likelihood = "exact"
 
-    def __init__(self, space: Integers, couplings: Iterable[IntegerCoupling], base: Autoregressive) -> None:
+    def __init__(self, space: Integers, couplings: Iterable[IntegerCoupling], base: AutoregressiveBase) -> None:
         super().__init__()
         self.space: Integers = space
         self.bijection, self.base = Composition(couplings), base
 
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
         """``-log P(x)``, with that gradient. -> [B]"""
-        up = down = self.space.validated(x).to(self._dtype)
+        up = down = self.validated(x, condition).to(self._dtype)
         for coupling in self.bijection.bijections:
             up, down = cast(IntegerCoupling, coupling).forward_up_and_down(up, down)
         up, down = up.flatten(1), down.flatten(1)
@@ -59,7 +59,7 @@ class IntegerDiscreteFlow(Coded, Density, Representation):
         return -(log_prob + rise * (up - z) + fall * (down - z)).sum(1)
 
     def log_prob(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        log_prob: Tensor = self.base().log_prob(self._codes(self.space.validated(x)).flatten(1))
+        log_prob: Tensor = self.base().log_prob(self._codes(self.validated(x, condition)).flatten(1))
         return log_prob
 
     def encode(self, x: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class IntegerDiscreteFlow(Coded, Density, Representation):
 
     def decode(self, z: Tensor) -> Tensor:
         with inference(self):
-            return self.bijection.inverse(z.to(self._dtype)).long()
+            return self.bijection.inverse(Reals(self.space.shape).validated(z).to(self._dtype)).long()
 
     def _sample(self, n: int, *, condition: Any) -> Tensor:
         z = self.base().sample((n,))
@@ -113,7 +113,10 @@ def idf(
 
     Raises:
         SpaceUnfit: a single variable cannot be halved.
+        ValueError: there are no components.
     """
+    if components < 1:
+        raise ValueError(f"a mixture has one component or more, not {components}")
     if levels and space.dimensions == 1:
         raise SpaceUnfit("a single variable cannot be factored out: take levels=0")
     masks = in_turn(space.shape) if parts == 2 else all_but_one(space.shape, parts)
@@ -126,7 +129,7 @@ def idf(
     return IntegerDiscreteFlow(space, steps, _base(space, levels, width, components, dropout))
 
 
-def _base(space: Integers, levels: int, width: int, components: int, dropout: float) -> Autoregressive:
+def _base(space: Integers, levels: int, width: int, components: int, dropout: float) -> AutoregressiveBase:
     """Its components begin evenly over the levels, and as wide as they are apart."""
     codes = Integers((space.dimensions,), space.low, space.high)
     first = torch.zeros(space.dimensions, components, 3)  # logit, place, log-scale
@@ -143,4 +146,4 @@ def _base(space: Integers, levels: int, width: int, components: int, dropout: fl
         )
         with torch.no_grad():
             list(net.parameters())[-1].copy_(first.flatten())  # the biases of the last layer
-    return Autoregressive(DiscretizedLogistics(net, codes, components), groups)
+    return AutoregressiveBase(DiscretizedLogistics(net, codes, components), groups)

@@ -10,7 +10,6 @@ from torch import Tensor
 from genaisys.models.base import inference
 from genaisys.models.conditionals import Conditional, Gaussians
 from genaisys.models.latent.hierarchy import HierarchicalVAE, Passed, level, standard_normal
-from genaisys.models.latent.vae import mode
 from genaisys.models.spaces import Integers, Reals
 
 
@@ -60,7 +59,7 @@ class BottomUpVAE(HierarchicalVAE):
 
     def decode(self, z: Tensor) -> Tensor:
         with inference(self):
-            return mode(self.decoder(z), self.space)
+            return self.decoder.mode(self.lower_prior.space.validated(z))
 
     def _sample(self, n: int, *, condition: Any) -> Tensor:
         z2 = standard_normal(self._for_codes(n)).sample()

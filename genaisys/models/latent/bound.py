@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from genaisys.errors import GenaisysError
-from genaisys.models.base import Density, GenerativeModel, Likelihood
+from genaisys.models.base import Density, GenerativeModel, Likelihood, require_samples
 from genaisys.models.spaces import Integers, Reals
 
 _AT_ONCE = 4096  # codes: more of them are drawn one chunk after the other
@@ -43,8 +43,11 @@ class LatentVariableModel(GenerativeModel, Density):
 
         Raises:
             OutOfSpace: ``x`` is not of the model's space.
+            ConditionWrong: there is a condition.
+            TooFewSamples: there is none.
         """
-        x = self.space.validated(x)
+        x = self.validated(x, condition)
+        require_samples(samples, least=1)
         at_once = max(1, _AT_ONCE // max(1, len(x)))
         chunks = [self.log_weights(x, min(at_once, samples - start)) for start in range(0, samples, at_once)]
         return torch.cat(chunks).logsumexp(0) - math.log(samples)

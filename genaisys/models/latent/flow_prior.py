@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from genaisys.models.flows.bijection import Bijection, Composition
 from genaisys.models.flows.coupling import AffineCoupling
 from genaisys.models.flows.masks import halves
-from genaisys.models.latent.priors import Prior, StandardNormal
+from genaisys.models.latent.priors import Prior, StandardNormalPrior
 from genaisys.models.layers.residual_mlp import ResidualMLP
 
 
@@ -23,7 +23,7 @@ class FlowPrior(Prior):
 
     def __init__(self, latent: int, bijection: Bijection) -> None:
         super().__init__()
-        self.base, self.bijection = StandardNormal(latent), bijection
+        self.base, self.bijection = StandardNormalPrior(latent), bijection
 
     def forward(self, posterior: nn.Module) -> Distribution:
         return _Inverted(self.base(posterior), self.bijection)

@@ -53,7 +53,7 @@ class HierarchicalVAE(LatentVariableModel, Representation):
         """Draw codes for data of the space. [B, *shape]"""
 
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        passed = self.passed(self.space.validated(x))
+        passed = self.passed(self.validated(x, condition))
         kl = at_least(passed.kl, self.free_nats).sum(1)
         return self.warmup() * kl - passed.log_likelihood
 

@@ -22,7 +22,7 @@ from torch.distributions import Beta, Distribution, register_kl
 
 from genaisys.models.base import inference
 from genaisys.models.conditionals import Conditional, soft_clamp
-from genaisys.models.latent.bound import CodeSizeWrong
+from genaisys.models.latent.bound import CodeSizeWrong, at_least
 from genaisys.models.latent.householder import reflected
 from genaisys.models.latent.priors import Prior
 from genaisys.models.latent.vae import VAE
@@ -150,7 +150,8 @@ class UniformOnSphere(Distribution):
         return value.new_full(value.shape[:-1], -log_area(value.shape[-1]))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        return F.normalize(torch.randn(*sample_shape, *self.event_shape).to(self.like), dim=-1)
+        shape = (*sample_shape, *self.event_shape)
+        return F.normalize(torch.randn(shape, dtype=self.like.dtype, device=self.like.device), dim=-1)
 
 
 @register_kl(VonMisesFisher, UniformOnSphere)
@@ -203,7 +204,7 @@ class HypersphericalVAE(VAE):
     """
 
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        x = self.space.validated(x)
+        x = self.validated(x, condition)
         q = self.posterior_of(x)
         assert isinstance(q, VonMisesFisher)
         z, log_ratio = q.rsample_and_log_ratio((1,))  # [1, B, L], [1, B]
@@ -211,7 +212,7 @@ class HypersphericalVAE(VAE):
         advantage = (cost - cost.mean()).detach() * len(x) / max(1, len(x) - 1)
         term_of_rejection = advantage * (log_ratio - log_ratio.detach())[0]
         kl = torch.distributions.kl_divergence(q, self.prior(self.posterior))
-        return cost + term_of_rejection + self.warmup() * self.beta * kl
+        return cost + term_of_rejection + self.warmup() * self.beta * at_least(kl, self.free_nats)
 
     def encode(self, x: Tensor) -> Tensor:
         """The mean direction. -> [B, L]"""

@@ -13,7 +13,7 @@ from genaisys.models.conditionals import Gaussians
 from genaisys.models.latent.diagnostics import kl_per_dimension, variances_of_means
 from genaisys.models.latent.flow_posterior import drawn
 from genaisys.models.latent.hierarchy import HierarchicalVAE
-from genaisys.models.latent.priors import StandardNormal
+from genaisys.models.latent.priors import StandardNormalPrior
 from genaisys.models.latent.vae import VAE
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def draw_codes(model: VAE, x: Tensor, file: Path, classes: Tensor | None = None)
 def draw_units(model: VAE, x: Tensor, file: Path) -> None:
     """How far each dimension of the codes is in use: the variance of its mean, and its KL where that is of its own."""
     variances = variances_of_means(model, x).cpu()
-    by_itself = isinstance(model.posterior, Gaussians) and isinstance(model.prior, StandardNormal)
+    by_itself = isinstance(model.posterior, Gaussians) and isinstance(model.prior, StandardNormalPrior)
     figure = _figure(10 if by_itself else 5, 3.5)
     axes = figure.subplots(1, 2 if by_itself else 1, squeeze=False)[0]
     places = range(1, len(variances) + 1)

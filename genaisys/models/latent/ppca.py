@@ -55,10 +55,10 @@ class ProbabilisticPCA(GenerativeModel, Density, Representation):
         self.log_std.copy_(variance.log() / 2)
 
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        return -self.log_prob(x)
+        return -self.log_prob(x, condition=condition)
 
     def log_prob(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        return self._marginal().log_prob(self.space.validated(x).flatten(1))
+        return self._marginal().log_prob(self.validated(x, condition).flatten(1))
 
     def posterior_of(self, x: Tensor) -> MultivariateNormal:
         """``p(z | x)``. [B, *shape] -> a distribution of B codes"""
@@ -72,6 +72,7 @@ class ProbabilisticPCA(GenerativeModel, Density, Representation):
             return self.posterior_of(x).mean
 
     def decode(self, z: Tensor) -> Tensor:
+        z = Reals((self.loadings.shape[1],)).validated(z)
         with inference(self):
             return (z @ self.loadings.T + self.mean).view(len(z), *self.space.shape)
 

@@ -24,7 +24,7 @@ from genaisys.models.latent.flow_prior import FlowPrior, coupling_flow
 from genaisys.models.latent.householder import HouseholderFlow
 from genaisys.models.latent.hyperspherical import HypersphericalVAE, UniformSpherePrior, VonMisesFishers
 from genaisys.models.latent.inverse_autoregressive import InverseAutoregressiveFlow
-from genaisys.models.latent.priors import GenerativeTopographicMapping, MixtureOfGaussians, Prior, StandardNormal
+from genaisys.models.latent.priors import GenerativeTopographicMapping, MixtureOfGaussians, Prior, StandardNormalPrior
 from genaisys.models.latent.residual_vae import Level, ResidualVAE
 from genaisys.models.latent.schedules import Schedule, cosine_schedule, linear_schedule, log_snr_schedule
 from genaisys.models.latent.sylvester import HouseholderSylvester, OrthogonalSylvester, TriangularSylvester
@@ -46,7 +46,7 @@ class NoSuchPart(GenaisysError):
 
 # Of space, L, and K components.
 PRIORS: Mapping[str, Callable[[_Space, int, int], Prior]] = {
-    "standard": lambda space, latent, k: StandardNormal(latent),
+    "standard": lambda space, latent, k: StandardNormalPrior(latent),
     "mixture": lambda space, latent, k: MixtureOfGaussians(latent, k),
     "vamp-uniform": lambda space, latent, k: VampPrior(space, k, weighted=False),
     "vamp": lambda space, latent, k: VampPrior(space, k),
@@ -107,7 +107,10 @@ def vae(
     Raises:
         NoSuchPart: ``prior``, ``posterior`` or ``decoder`` is none of these, or they do not go together.
         SpaceUnfit: Bernoulli distributions of data that do not have two levels.
+        ValueError: there are no components.
     """
+    if components < 1:
+        raise ValueError(f"a prior has one component or more, not {components}")
     codes = Reals((latent,))
     if posterior == "gaussian":
         numbers = Gaussians.numbers(codes)

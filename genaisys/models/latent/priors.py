@@ -29,7 +29,7 @@ class Prior(nn.Module, ABC):
         """
 
 
-class StandardNormal(Prior):
+class StandardNormalPrior(Prior):
     """``N(0, I)`` (book listing 5.3)."""
 
     def __init__(self, latent: int) -> None:

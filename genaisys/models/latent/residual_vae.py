@@ -15,7 +15,6 @@ from torch.distributions import Distribution
 from genaisys.models.base import inference
 from genaisys.models.conditionals import Conditional, Gaussians
 from genaisys.models.latent.hierarchy import HierarchicalVAE, Passed, level, moved
-from genaisys.models.latent.vae import mode
 from genaisys.models.layers.residual_mlp import ResidualBlock
 from genaisys.models.spaces import Integers, Reals
 
@@ -100,12 +99,13 @@ class ResidualVAE(HierarchicalVAE):
             return torch.cat(codes, 1)
 
     def decode(self, z: Tensor) -> Tensor:
+        z = Reals((sum(each.latent for each in self._levels),)).validated(z)
         with inference(self):
             h = self.start.expand(len(z), -1)
             downwards = list(reversed(self._levels))
             for each, code in zip(downwards, z.split([each.latent for each in downwards], dim=1), strict=True):
                 h = each.lowered(h, code)
-            return mode(self.decoder(h), self.space)
+            return self.decoder.mode(h)
 
     def _sample(self, n: int, *, condition: Any) -> Tensor:
         h = self.start.expand(n, -1)

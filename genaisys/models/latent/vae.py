@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, kl_divergence
+from torch import Tensor
+from torch.distributions import Distribution, kl_divergence
 
 from genaisys.models.base import Representation, inference
 from genaisys.models.conditionals import Conditional
@@ -37,7 +36,7 @@ class VAE(LatentVariableModel, Representation):
     def __init__(
         self,
         space: Integers | Reals,
-        posterior: nn.Module,
+        posterior: Conditional,
         decoder: Conditional,
         prior: Prior,
         *,
@@ -51,7 +50,7 @@ class VAE(LatentVariableModel, Representation):
         self.beta, self.free_nats, self.warmup = beta, free_nats, WarmUp(warmup)
 
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        x = self.space.validated(x)
+        x = self.validated(x, condition)
         q, p = self.posterior_of(x), self.prior(self.posterior)
         z, log_q = drawn(q, 1)  # [1, B, L], [1, B]
         try:
@@ -81,18 +80,8 @@ class VAE(LatentVariableModel, Representation):
     def decode(self, z: Tensor) -> Tensor:
         """The mode of ``p(x | z)``. [B, L] -> [B, *shape]"""
         with inference(self):
-            return mode(self.decoder(z), self.space)
+            return self.decoder.mode(self.posterior.space.validated(z))
 
     def _sample(self, n: int, *, condition: Any) -> Tensor:
         x: Tensor = self.decoder(self.prior(self.posterior).sample((n,))).sample()
         return self.space.validated(x)
-
-
-def mode(p: Distribution, space: Integers | Reals) -> Tensor:
-    """The most probable data of a distribution whose dimensions are independent. -> [B, *shape]"""
-    if isinstance(space, Reals):
-        return p.mode
-    assert isinstance(p, Independent)
-    levels = torch.arange(space.low, space.high + 1)
-    columns = levels.view(-1, *[1] * (1 + len(space.shape)))  # [V, 1, ...]
-    return levels[p.base_dist.log_prob(columns).argmax(0)]  # of [V, B, *shape]

@@ -195,6 +195,7 @@ class TransformerLM(GenerativeModel, Density):
         Args:
             x: [B, T] sequences without BOS, padded.
         """
+        self._require_conditions(condition, len(x))
         loss = x.new_zeros(len(x), dtype=torch.float)
         if self.config.causal_weight:
             loss = loss + self.config.causal_weight * self.causal_loss(x)
@@ -227,6 +228,7 @@ class TransformerLM(GenerativeModel, Density):
         Args:
             x: [B, T] sequences without BOS, padded.
         """
+        self._require_conditions(condition, len(x))
         logits = self(self._shifted(x))  # [B, T, V]
         if self.config.impossible:
             logits = logits.index_fill(-1, x.new_tensor(self.config.impossible), -torch.inf)
@@ -243,24 +245,23 @@ class TransformerLM(GenerativeModel, Density):
         only_ends_follow = end.flip(1).cumprod(1).flip(1).bool()
         return ~(only_ends_follow & F.pad(end, (1, 0))[:, :-1])
 
-    def _sample(self, n: int, *, condition: Sequence[int] | None, temperature: float = 1.0) -> Tensor:
+    def _sample(self, n: int, *, condition: Any, beginning: Sequence[int] = (), temperature: float = 1.0) -> Tensor:
         """``n`` sequences with their end tokens, padded. -> [n, context_length - 1] or shorter, by the longest
 
         Args:
-            condition: tokens that each sequence begins with.
+            beginning: tokens that each sequence begins with.
             temperature: 1 samples the density itself; below 1 likely tokens become likelier, 0 takes the likeliest.
         """
         from genaisys.models.transformer.generation import Sampling, generate
 
         seeds = torch.randint(2**62, (n,)).tolist()
-        condition = condition or ()
-        prompt = [self.config.start, *condition]
+        prompt = [self.config.start, *beginning]
         room = max(0, self.config.context_length - len(prompt))
         requests = [(prompt, Sampling(max_new_tokens=room, temperature=temperature, seed=seed)) for seed in seeds]
         rows = [torch.zeros(0, dtype=torch.long)]  # there may be none
         for generated in generate(self, requests):
             end = [] if generated.end_token is None else [generated.end_token]
-            rows.append(torch.tensor([*condition, *generated.tokens, *end], dtype=torch.long))
+            rows.append(torch.tensor([*beginning, *generated.tokens, *end], dtype=torch.long))
         pad = self.config.pad if self.config.pad is not None else self.config.ends[0] if self.config.ends else 0
         return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)[1:]
 

@@ -10,17 +10,19 @@ from torch.distributions import Independent, Normal
 from zuko.nn import MaskedMLP
 
 from genaisys.models import Integers, Reals, build
+from genaisys.models.base import ConditionWrong
 from genaisys.models.conditionals import Categoricals, Gaussians
 from genaisys.models.dequantization import Dequantization, LogitDequantization, UniformDequantization
 from genaisys.models.flows.actnorm import ActNorm
-from genaisys.models.flows.base_densities import Autoregressive, GaussianMixture, StandardNormal
+from genaisys.models.flows.base_densities import AutoregressiveBase, GaussianMixture, StandardNormal
 from genaisys.models.flows.bijection import Composition
 from genaisys.models.flows.coupling import AffineCoupling
-from genaisys.models.flows.flow import ConditionWrong, Flow
+from genaisys.models.flows.flow import Flow
 from genaisys.models.flows.masks import coarse_to_fine, halves
 from genaisys.models.flows.permutation import reversal
 from genaisys.models.flows.variational_dequantization import VariationalDequantization
 from genaisys.models.layers.mlp import MLP
+from genaisys.training import TrainingSettings, fit
 
 
 def test_the_books_example_is_a_normal_density() -> None:
@@ -182,6 +184,30 @@ class TestConditional:
             flow.loss(torch.zeros(1, 2))
         with pytest.raises(ConditionWrong, match="not conditional"):
             build("realnvp", PLANE).loss(torch.zeros(1, 2), condition=torch.zeros(1).long())
+        for call in [flow.loss, flow.log_prob, flow.encode, flow.decode]:
+            with pytest.raises(ConditionWrong, match=r"expected 2 conditions, one for each example, got \[3\]"):
+                call(torch.zeros(2, 2), condition=torch.zeros(3).long())
+        with pytest.raises(ConditionWrong, match="expected 4 conditions"):
+            flow.sample(4, condition=torch.zeros(3).long())
+
+    def test_it_learns_what_its_classes_are(self) -> None:
+        torch.manual_seed(0)
+        classes = torch.arange(300) % 3
+        x = torch.randn(300, 2) + 8 * classes[:, None]
+        flow = build("realnvp", PLANE, classes=3, couplings=2, width=16)
+        settings = TrainingSettings(steps=150, batch_size=64, learning_rate=0.01, evaluate_every=150)
+        fit(flow, x[:200], x[200:], settings, conditions=(classes[:200], classes[200:]))
+        for label in range(3):
+            mean = flow.sample(500, condition=torch.full((500,), label)).mean(0)
+            torch.testing.assert_close(mean, torch.full((2,), 8.0 * label), atol=1.5, rtol=0)
+
+    def test_training_needs_the_conditions_of_all_examples(self, flow: Flow) -> None:
+        x, classes, settings = torch.randn(6, 2), torch.zeros(6).long(), TrainingSettings(steps=1)
+        for conditions in [None, (classes, None), (classes, classes[:1]), (classes[:5], classes[:2])]:
+            with pytest.raises(ConditionWrong):
+                fit(flow, x, x[:2], settings, conditions=conditions)
+        with pytest.raises(ConditionWrong):
+            fit(build("realnvp", PLANE), x, None, settings, conditions=(classes, None))
 
 
 def masked(groups: Tensor, numbers: int) -> MaskedMLP:
@@ -207,7 +233,7 @@ class TestBases:
         torch.manual_seed(0)
         groups = torch.tensor([0, 1, 1])
         net = nn.Sequential(masked(groups, 2), nn.Unflatten(1, (3, 2)), _Transposed())
-        base = Autoregressive(Gaussians(net, Reals((3,))), groups)
+        base = AutoregressiveBase(Gaussians(net, Reals((3,))), groups)
         with torch.no_grad():
             torch.manual_seed(1)
             z = base().sample((20_000,))
@@ -222,7 +248,7 @@ class TestBases:
         torch.manual_seed(0)
         space = Integers((4,), 1, 2)
         groups = coarse_to_fine((4,), 2)
-        base = Autoregressive(Categoricals(masked(groups, 2), space), groups)
+        base = AutoregressiveBase(Categoricals(masked(groups, 2), space), groups)
         softened(base)  # type: ignore[arg-type]
         x = torch.cartesian_prod(*[torch.arange(1, 3)] * 4).float()
         with torch.no_grad():

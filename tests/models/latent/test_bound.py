@@ -13,7 +13,7 @@ from genaisys.models.latent import bound
 from genaisys.models.latent.bound import LatentVariableModel, WarmUp, at_least
 from genaisys.models.latent.diagnostics import prior_log_prob
 from genaisys.models.latent.ppca import ProbabilisticPCA
-from genaisys.models.latent.priors import StandardNormal
+from genaisys.models.latent.priors import StandardNormalPrior
 from genaisys.models.latent.vae import VAE
 
 
@@ -47,7 +47,7 @@ def linear_vae(exact: ProbabilisticPCA, error: float) -> VAE:
     covariance = s**2 * (w.T @ w + s**2 * torch.eye(2)).inverse()
     to_mean = covariance @ w.T / s**2
     posterior = Linear(to_mean * (1 + error), -to_mean @ b, (covariance.diagonal() * (1 + error)).sqrt())
-    return VAE(Reals((3,)), posterior, Linear(w, b, s), StandardNormal(2).double())
+    return VAE(Reals((3,)), posterior, Linear(w, b, s), StandardNormalPrior(2).double())
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Diffusion in one dimension, where integrals over its few codes can be done: the density, and what the bound is made of."""
+"""Diffusion in one dimension, where integrals over its few codes can be done: its density, and parts of its bound."""
 
 import math
 

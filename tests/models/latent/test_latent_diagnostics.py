@@ -20,7 +20,7 @@ from genaisys.models.latent.diagnostics import (
 )
 from genaisys.models.latent.hierarchy import HierarchicalVAE
 from genaisys.models.latent.plots import draw_codes, draw_levels, draw_units
-from genaisys.models.latent.priors import MixtureOfGaussians, Prior, StandardNormal
+from genaisys.models.latent.priors import MixtureOfGaussians, Prior, StandardNormalPrior
 from genaisys.models.latent.vae import VAE
 
 PLANE = Reals((2,))
@@ -50,7 +50,7 @@ def data(n: int = 2000) -> Tensor:
 
 def test_a_collapsed_dimension_shows() -> None:
     """The first dimension is the data, the second is noise whatever the data are."""
-    model = vae((1.0, 0.0), 1.0, StandardNormal(2))
+    model = vae((1.0, 0.0), 1.0, StandardNormalPrior(2))
     active = variances_of_means(model, data())
     torch.testing.assert_close(active, torch.tensor([1.0, 0.0]), atol=0.06, rtol=0)
     kl = kl_per_dimension(model, data())
@@ -60,7 +60,7 @@ def test_a_collapsed_dimension_shows() -> None:
 def test_surgery_takes_the_divergence_apart() -> None:
     """Codes of one pair of standard normals with noise: the information is known, and the misfit of each prior."""
     std = 0.6
-    model = vae((1.0, 1.0), std, StandardNormal(2))
+    model = vae((1.0, 1.0), std, StandardNormalPrior(2))
     torch.manual_seed(1)
     found = surgery(model, data())
     assert found.information == pytest.approx(math.log(1 + 1 / std**2), abs=0.1)  # two channels of 1/2 log(1 + snr)
@@ -79,12 +79,12 @@ def test_surgery_takes_the_divergence_apart() -> None:
 
 
 def test_information_is_at_most_the_logarithm_of_the_number_of_data() -> None:
-    model = vae((100.0, 100.0), 0.01, StandardNormal(2))
+    model = vae((100.0, 100.0), 0.01, StandardNormalPrior(2))
     assert surgery(model, data(50)).information == pytest.approx(math.log(50), abs=1e-3)
 
 
 def test_the_aggregated_posterior_is_the_mean_of_all() -> None:
-    model, x, z = vae((1.0, 0.5), 0.5, StandardNormal(2)), data(300), data(700)
+    model, x, z = vae((1.0, 0.5), 0.5, StandardNormalPrior(2)), data(300), data(700)
     with torch.no_grad():
         expected = torch.stack([model.posterior_of(row[None]).log_prob(z) for row in x]).exp().mean(0).log()
     torch.testing.assert_close(log_aggregated_posterior(model, x, z), expected, atol=1e-4, rtol=1e-4)
@@ -92,9 +92,9 @@ def test_the_aggregated_posterior_is_the_mean_of_all() -> None:
 
 def test_holes_are_counted() -> None:
     torch.manual_seed(1)
-    assert share_in_holes(vae((0.8, 0.8), 0.6, StandardNormal(2)), data()) == pytest.approx(0.01, abs=0.01)
+    assert share_in_holes(vae((0.8, 0.8), 0.6, StandardNormalPrior(2)), data()) == pytest.approx(0.01, abs=0.01)
     clusters = 6 * data().sign()  # four codes far apart, and the prior between them
-    assert share_in_holes(vae((1.0, 1.0), 0.6, StandardNormal(2)), clusters) > 0.95
+    assert share_in_holes(vae((1.0, 1.0), 0.6, StandardNormalPrior(2)), clusters) > 0.95
 
 
 class _Peaked(Density):

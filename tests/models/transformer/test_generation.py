@@ -91,7 +91,7 @@ def test_samples_with_a_condition_follow_the_conditional_density() -> None:
     model, n = softened(DENSITIES["llama"]), 2000
     x = [it for it in sequences(model.config) if it[:2] == (4, 3)]
     p = model.log_prob(torch.tensor(x)).double().softmax(0)
-    counts = frequencies(model.sample(n, condition=(4, 3), generator=torch.Generator().manual_seed(0)), model.config)
+    counts = frequencies(model.sample(n, beginning=(4, 3), generator=torch.Generator().manual_seed(0)), model.config)
     assert set(counts) <= set(x)
     value, degrees = chi_square(counts, dict(zip(x, (n * p).tolist(), strict=True)))
     assert degrees >= 3
@@ -138,13 +138,13 @@ def make_copy(model: TransformerLM) -> TransformerLM:
 def test_the_shape_of_samples() -> None:
     model = softened(DENSITIES["llama"])
     assert model.sample(0).shape[0] == 0
-    assert model.sample(3, condition=(3, 4, 3)).shape[1] == 4
+    assert model.sample(3, beginning=(3, 4, 3)).shape[1] == 4
     assert model.sample(3, temperature=0.0).unique(dim=0).shape[0] == 1
     with pytest.raises(PromptTooLong) as error:
-        model.sample(1, condition=(3, 4, 3, 4, 3, 4))
+        model.sample(1, beginning=(3, 4, 3, 4, 3, 4))
     one_line(error.value)
     with pytest.raises(UnknownToken, match="99"):
-        model.sample(1, condition=(99,))
+        model.sample(1, beginning=(99,))
 
 
 # -- generate
