@@ -5,9 +5,9 @@ probabilities are the same numbers in both directions. They are computed in doub
 size, and rounded; the range coder is constriction's (Bamler 2022, arXiv:2201.01741).
 
 The bytes: the number of examples (LEB128), two bytes that tell whether the model and this number belong together,
-four that tell whether the decoded data are those that were written, and the words of the range coder, four bytes each.
-So what is beyond ``-log2 p(x)`` is 7 bytes and at most 4 to fill the last word, one more for each further 7 bits of the
-number of examples, and about a thousandth for the rounding of probabilities.
+three that tell whether the decoded data are those that were written, and what the range coder gives, as short as it can
+be. So what is beyond ``-log2 p(x)`` is at most 7.25 bytes, one more for each further 7 bits of the number of examples,
+and a thousandth for the rounding of probabilities.
 """
 
 from __future__ import annotations
@@ -111,21 +111,39 @@ class _Writer(Coder):
         self._encoder.encode(symbols, family, parameters)
         return symbols
 
-    def words(self) -> bytes:
-        return bytes(self._encoder.get_compressed().astype("<u4").tobytes())
+    def written(self) -> bytes:
+        """Words, without zeros at the end: of all numbers that say the same, the last word is the roundest."""
+        words = self._encoder.get_compressed()
+        before_last, (low, width) = self._encoder.pos()  # any number of this interval, 64 bits with the last word on top
+        if len(words) == before_last + 1:
+            words[-1] = _roundest(int(words[-1]), int(low), int(width))
+        return bytes(words.astype(">u4").tobytes()).rstrip(b"\0")
+
+
+def _roundest(word: int, low: int, width: int) -> int:
+    """The word from the given one up that has the most zero bytes at its end, and lies in the interval."""
+    for step in (1 << 24, 1 << 16, 1 << 8):
+        rounded = -(-word // step) * step
+        if rounded < 1 << 32 and ((rounded << 32) - low) % (1 << 64) < width:
+            return rounded
+    return word
 
 
 class _Reader(Coder):
-    def __init__(self, words: bytes) -> None:
-        self._decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(words, "<u4").astype(np.uint32))
+    """Writes what it has read once more: nothing else may have been there to read."""
+
+    def __init__(self, written: bytes) -> None:
+        words = np.frombuffer(written + bytes(-len(written) % 4), ">u4").astype(np.uint32)
+        self._decoder = constriction.stream.queue.RangeDecoder(words)
+        self._written, self._again = written, _Writer()
 
     def _code(self, symbols: np.ndarray | None, family: object, parameters: np.ndarray) -> np.ndarray:
         assert symbols is None
-        return np.asarray(self._decoder.decode(family, parameters))
+        return self._again._code(np.asarray(self._decoder.decode(family, parameters)), family, parameters)
 
     def at_end(self) -> bool:
-        """Whether nothing is left to read."""
-        return bool(self._decoder.maybe_exhausted())
+        """Whether all was read, and nothing else."""
+        return self._again.written() == self._written
 
 
 class Coded(GenerativeModel, Lossless):
@@ -152,21 +170,20 @@ class Coded(GenerativeModel, Lossless):
                 if not torch.equal(model.code(coder, len(batch), batch), batch):
                     raise NotInvertible("the model does not give back what it was given: its layers do not invert")
         count, fingerprint = _leb128(len(x)), _fingerprint(model)
-        return count + _digest(fingerprint, count)[:2] + _digest(fingerprint, _content(x))[:4] + coder.words()
+        return count + _digest(fingerprint, count)[:2] + _digest(fingerprint, _content(x))[:3] + coder.written()
 
     def decompress(self, data: bytes) -> Tensor:
         model = _exact(self)
         fingerprint = _fingerprint(model)
         n, size = _from_leb128(data)
-        belongs, intact, words = data[size : size + 2], data[size + 2 : size + 6], data[size + 6 :]
+        belongs, intact, written = data[size : size + 2], data[size + 2 : size + 5], data[size + 5 :]
         if (
             belongs != _digest(fingerprint, data[:size])[:2]
-            or len(intact) < 4
-            or len(words) % 4
+            or len(intact) < 3
             or n * self.space.dimensions > _MOST
         ):
             raise NotCompressed("these bytes were not compressed by this model, or they are damaged")
-        coder = _Reader(words)
+        coder = _Reader(written)
         damaged = NotCompressed("these bytes are damaged, or were compressed by another version of PyTorch")
         try:
             with inference(model):
@@ -174,7 +191,7 @@ class Coded(GenerativeModel, Lossless):
         except AssertionError as error:  # of constriction, where no symbol belongs to what it reads
             raise damaged from error
         x = torch.cat([torch.empty((0, *self.space.shape), dtype=torch.int64), *batches])
-        if intact != _digest(fingerprint, _content(x))[:4] or not coder.at_end():
+        if intact != _digest(fingerprint, _content(x))[:3] or not coder.at_end():
             raise damaged
         return x
 
