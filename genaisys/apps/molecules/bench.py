@@ -94,8 +94,7 @@ class Bench:
         run: counts the orders: whoever works for an older one stops.
         wanted: how many molecules were ordered.
         start: what each was to hold.
-        note: what came out, or what is wrong, in a line.
-        opened: the proposal whose details are shown, by its number.
+        problem: what went wrong, in a line; nothing where all went well.
     """
 
     phase: Phase = "empty"
@@ -107,13 +106,12 @@ class Bench:
     proposals: list[Proposal] = field(default_factory=list)
     arrangement: Arrangement = field(default_factory=Arrangement)
     problem: str = ""
-    opened: int | None = None
 
     def begin(self, wanted: int, start: Chem.Mol | None) -> int:
         """A new order, with nothing found yet. -> its run"""
         self.run += 1
         self.phase, self.stopped, self.problem = "loading", False, ""
-        self.wanted, self.start, self.counts, self.opened = wanted, start, None, None
+        self.wanted, self.start, self.counts = wanted, start, None
         self.proposals = []
         return self.run
 
