@@ -4,15 +4,17 @@ import base64
 import csv
 import io
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
 import pytest
 from molecules_at_hand import made_by_rule
 from rdkit import Chem
 
 from genaisys.apps.molecules.actions import MoleculeActions
-from genaisys.apps.molecules.bench import MOST, Arrangement, Bench, Proposal, diversity
+from genaisys.apps.molecules.bench import MOST, Arrangement, Bench, Proposal, alikeness
 from genaisys.apps.molecules.orders import OrderUnreadable, narrowest, read_order, read_start
 from genaisys.apps.molecules.workshop import Workshop
 from genaisys.hub.downloads import DownloadFailed
@@ -285,12 +287,14 @@ def test_details_are_opened_by_number_and_nothing_else(actions: MoleculeActions)
         assert actions.open(bench, event(number=number)) == ""
 
 
-def test_diversity_is_zero_for_equal_ones_and_grows_with_difference() -> None:
-    same = [Proposal(n, "C", {}, "", bytes([255] + [0] * 127)) for n in range(3)]
-    assert diversity(same) == pytest.approx(0)
-    assert diversity(same[:1]) is None
-    different = [Proposal(n, "C", {}, "", bytes([0] * n + [255] + [0] * (127 - n))) for n in range(4)]
-    assert diversity(different) == pytest.approx(1 - 1 / 4)
+def test_every_two_are_compared_once_and_none_with_itself() -> None:
+    bits = np.random.default_rng(0).random((5, 1024)) < 0.1
+    rows = [set(np.flatnonzero(row)) for row in bits]
+    some = [Proposal(n, "C", {}, "", np.packbits(row).tobytes()) for n, row in enumerate(bits)]
+    expected = [len(a & b) / len(a | b) for a, b in combinations(rows, 2)]
+    assert alikeness(some) == pytest.approx(expected)
+    assert alikeness([some[0]] * 3) == [1, 1, 1]
+    assert alikeness(some[:1]) == []
 
 
 # ---- saving

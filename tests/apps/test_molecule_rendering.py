@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from bs4 import BeautifulSoup
@@ -79,6 +80,15 @@ def test_numbers_are_of_what_is_shown() -> None:
     assert len(page.select(".plot")) == len(MAIN)
     half_way = soup(render_summary(bench(one(1), compared[1]), offer_moses=False))
     assert "being compared" in half_way.get_text()
+
+
+def test_diversity_is_of_different_ones_and_does_not_depend_on_how_many() -> None:
+    def told(n: int) -> str:
+        nothing_in_common = (bytes([0] * k + [255] + [0] * (127 - k)) for k in range(n))
+        some = [replace(one(k), fingerprint=each) for k, each in enumerate(nothing_in_common)]
+        return soup(render_summary(bench(*some), offer_moses=True)).find("b", string="Different").parent.strong.get_text()
+
+    assert [told(n) for n in (1, 2, 24)] == ["–", "1.00", "1.00"]
 
 
 def test_a_card_has_the_properties_and_the_nearest_known_one() -> None:

@@ -142,12 +142,11 @@ class Bench:
             proposal.nearest = neighbour
 
 
-def diversity(proposals: Sequence[Proposal]) -> float | None:
-    """One minus the mean Tanimoto similarity of two of them, each with itself included (IntDiv of MOSES)."""
-    from genaisys.molecules.tanimoto import mean_powers
+def alikeness(proposals: Sequence[Proposal]) -> list[float]:
+    """Tanimoto's similarity of every two of them."""
+    from genaisys.molecules.tanimoto import similarities
 
-    if len(proposals) < 2:
-        return None
     rows = np.frombuffer(b"".join(proposal.fingerprint for proposal in proposals), np.uint8)
-    similarity, _ = mean_powers(rows.reshape(len(proposals), -1))
-    return 1 - float(similarity.mean())
+    packed = rows.reshape(len(proposals), -1)
+    pairs: list[float] = similarities(packed, packed).numpy()[np.triu_indices(len(proposals), 1)].tolist()
+    return pairs

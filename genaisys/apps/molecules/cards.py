@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
+from statistics import fmean, median
 
 from genaisys.apps.markup import shown
-from genaisys.apps.molecules.bench import SIMILARITY, Bench, Proposal, diversity
+from genaisys.apps.molecules.bench import SIMILARITY, Bench, Proposal, alikeness
 from genaisys.apps.molecules.labels import LABELS, MAIN
 from genaisys.apps.molecules.plots import comparison, marked
 from genaisys.molecules.distributions import distributions
@@ -111,8 +111,9 @@ def _novelty(proposals: Sequence[Proposal], offer_moses: bool) -> str:
 
 
 def _diversity(proposals: Sequence[Proposal]) -> str:
-    value = diversity(proposals)
-    share = "–" if value is None else f"{value:.2f}"
+    """One minus the mean similarity of two: for many, IntDiv of MOSES, which compares each with itself as well."""
+    pairs = alikeness(proposals) if len(proposals) > 1 else []
+    share = f"{1 - fmean(pairs):.2f}" if pairs else "–"
     return _tile("Different", share, "0: all alike, 1: nothing in common; known ones: 0.86")
 
 
