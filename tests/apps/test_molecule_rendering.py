@@ -46,6 +46,7 @@ def one(number: int = 1, smiles: str = "CCO", **more: object) -> Proposal:
 def test_every_property_has_a_plain_label() -> None:
     assert set(LABELS) == set(PROPERTIES)
     assert set(MAIN) < set(LABELS)
+    assert LABELS["SA"].name == "Effort to make"  # high numbers are hard: what is sorted from high to low begins with these
 
 
 def test_every_wish_is_a_slider_over_what_is_known() -> None:
@@ -76,7 +77,7 @@ def test_numbers_are_of_what_is_shown() -> None:
     page = soup(render_summary(bench(*compared), offer_moses=False))
     tiles = {tile.b.get_text(): tile.strong.get_text() for tile in page.select(".tile")}
     assert tiles == {"Valid": "90%", "New": "50%", "Different": "0.00",
-                     "Drug-likeness": "0.80", "Oiliness": "2.5", "Ease of making": "2.0", "Weight": "300"}  # fmt: skip
+                     "Drug-likeness": "0.80", "Oiliness": "2.5", "Effort to make": "2.0", "Weight": "300"}  # fmt: skip
     assert len(page.select(".plot")) == len(MAIN)
     half_way = soup(render_summary(bench(one(1), compared[1]), offer_moses=False))
     assert "being compared" in half_way.get_text()
@@ -94,7 +95,7 @@ def test_diversity_is_of_different_ones_and_does_not_depend_on_how_many() -> Non
 def test_a_card_has_the_properties_and_the_nearest_known_one() -> None:
     page = soup(render_grid(bench(one(nearest=Neighbour("CCN", 0.62), nearest_picture="<svg></svg>", is_known=False))))
     text = page.select_one(".card").get_text(" ")
-    for part in ("Drug-likeness 0.80", "Oiliness 2.5", "Ease of making 2.0", "Weight 300", "Nearest known 62% alike"):
+    for part in ("Drug-likeness 0.80", "Oiliness 2.5", "Effort to make 2.0", "Weight 300", "Nearest known 62% alike"):
         assert part in text
     assert len(page.select(".nearest svg")) == 1
     pending = soup(render_grid(bench(one())))
