@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
+from threading import Event
 
 import gradio as gr
 import numpy as np
@@ -17,7 +18,7 @@ from genaisys.apps.molecules.actions import MoleculeActions
 from genaisys.apps.molecules.bench import MOST, Arrangement, Bench, Proposal, alikeness
 from genaisys.apps.molecules.orders import OrderUnreadable, narrowest, read_order, read_start
 from genaisys.apps.molecules.workshop import Workshop
-from genaisys.hub.downloads import DownloadFailed
+from genaisys.hub.downloads import DownloadFailed, OnProgress
 from genaisys.models.transformer import TransformerLM, gpt
 from genaisys.molecules import known
 from genaisys.molecules.parsing import NotAMolecule, canonical
@@ -36,7 +37,7 @@ def event(**data: object) -> gr.EventData:
 
 @pytest.fixture
 def moses_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known, "moses", lambda split: KNOWN)
+    monkeypatch.setattr(known, "moses", lambda split, on_progress: KNOWN)
     monkeypatch.setattr(known, "moses_folder", lambda: tmp_path)
     monkeypatch.setattr("genaisys.molecules.moses.moses_is_here", lambda: True)
 
@@ -186,7 +187,7 @@ def test_two_visitors_see_their_own(actions: MoleculeActions) -> None:
 def test_without_moses_it_is_offered_and_fetched_only_when_asked(
     actions: MoleculeActions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(split: str) -> list[str]:
+    def refuse(split: str, on_progress: OnProgress) -> list[str]:
         raise DownloadFailed("no registry is in reach")
 
     monkeypatch.setattr("genaisys.molecules.moses.moses_is_here", lambda: False)
@@ -197,10 +198,65 @@ def test_without_moses_it_is_offered_and_fetched_only_when_asked(
     assert "data-do='fetch'" in summary
     *_, (progress, summary, _) = actions.fetch(bench)
     assert "No registry is in reach." in progress
-    monkeypatch.setattr(known, "moses", lambda split: KNOWN)
-    *_, (_, summary, grid) = actions.fetch(bench)
+    monkeypatch.setattr(known, "moses", lambda split, on_progress: KNOWN)
+    *_, (progress, summary, grid) = actions.fetch(bench)
+    assert "error" not in progress
     assert "data-do='fetch'" not in summary
     assert "alike" in grid
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_fetch_leaves_a_newer_order_alone(
+    actions: MoleculeActions, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    def moses(split: str, on_progress: OnProgress) -> list[str]:
+        if fails:
+            raise DownloadFailed("no registry is in reach")
+        return KNOWN
+
+    monkeypatch.setattr("genaisys.molecules.moses.moses_is_here", lambda: False)
+    monkeypatch.setattr(known, "moses", moses)
+    bench = Bench()
+    list(actions.generate(bench, event(count=2)))
+    waiting = actions.fetch(bench)
+    next(waiting)
+    order = actions.generate(bench, event(count=200))
+    progress, _, _ = next(order)
+    while not bench.proposals:
+        progress, _, _ = next(order)
+    assert "data-running='true'" in progress  # so that there is a button to stop it
+    assert list(waiting) == []
+    assert (bench.phase, bench.problem) == ("drawing", "")
+
+
+def test_what_was_still_being_drawn_is_not_put_into_a_newer_order(actions: MoleculeActions) -> None:
+    bench = Bench()
+    first = actions.generate(bench, event(count=200))
+    while len(bench.proposals) < 3:
+        next(first)
+    bench.begin(200, None)
+    list(first)
+    assert not bench.proposals
+
+
+def test_the_download_is_shown(actions: MoleculeActions, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Event()
+
+    def slow(split: str, on_progress: OnProgress) -> list[str]:
+        on_progress("downloading MOSES (52 MB)", 13, 52)
+        seen.wait(30)
+        return KNOWN
+
+    monkeypatch.setattr("genaisys.molecules.moses.moses_is_here", lambda: False)
+    monkeypatch.setattr(known, "moses", slow)
+    bench = Bench()
+    list(actions.generate(bench, event(count=2)))
+    told = []
+    for progress, _, _ in actions.fetch(bench):
+        told.append(progress)
+        if "25%" in progress:
+            seen.set()
+    assert any("Downloading MOSES (52 MB): 25%" in progress for progress in told)
 
 
 def test_the_preparation_stops_with_the_app(monkeypatch: pytest.MonkeyPatch, moses_of_ours: None) -> None:
