@@ -196,12 +196,19 @@ def test_without_moses_it_is_offered_and_fetched_only_when_asked(
     *_, (progress, summary, _) = actions.generate(bench, event(count=2))
     assert "error" not in progress
     assert "data-do='fetch'" in summary
+    assert "until MOSES is fetched" not in summary
+    for asked in ({"new_only": "on"}, {"sort": "similarity"}, {"only": "similarity", "low": "0.5"}):
+        summary, grid = actions.arrange(bench, event(**asked))
+        assert "until MOSES is fetched" in summary
+        assert grid.count("class='card'") == 2
+    actions.arrange(bench, event())
     *_, (progress, summary, _) = actions.fetch(bench)
     assert "No registry is in reach." in progress
     monkeypatch.setattr(known, "moses", lambda split, on_progress: KNOWN)
     *_, (progress, summary, grid) = actions.fetch(bench)
     assert "error" not in progress
     assert "data-do='fetch'" not in summary
+    assert "until MOSES is fetched" not in summary
     assert "alike" in grid
 
 
@@ -366,9 +373,12 @@ def test_what_is_shown_is_saved(actions: MoleculeActions) -> None:
     list(actions.generate(bench, event(count=4)))
     actions.arrange(bench, event(sort="weight", order="up"))
     order = [p.smiles for p in bench.shown]
+    numbers = [str(p.number) for p in bench.shown]
+    assert numbers != sorted(numbers)
     assert saved(actions, bench, "smi").decode().split() == order
     rows = list(csv.DictReader(io.StringIO(saved(actions, bench, "csv").decode())))
     assert [row["smiles"] for row in rows] == order
+    assert [row["number"] for row in rows] == numbers
     benzene = rows[order.index("c1ccccc1")]
     assert (benzene["nearest known"], benzene["similarity"], benzene["known"]) == ("c1ccccc1", "1.000", "true")
     assert float(benzene["weight"]) == pytest.approx(78.11, abs=0.01)
@@ -376,6 +386,7 @@ def test_what_is_shown_is_saved(actions: MoleculeActions) -> None:
     supplier.SetData(saved(actions, bench, "sdf").decode())
     mols = list(supplier)
     assert [Chem.MolToSmiles(mol) for mol in mols] == order
+    assert [(mol.GetProp("_Name"), mol.GetProp("number")) for mol in mols] == [*zip(numbers, numbers, strict=True)]
     assert mols[0].HasProp("QED")
     assert saved(actions, bench, "png").startswith(b"\x89PNG")
     assert actions.save(bench, event(kind="exe")) == ""

@@ -208,6 +208,7 @@ def _outcome(bench: Bench) -> str:
 def _columns(proposals: list[Proposal]) -> dict[str, list[str]]:
     found = [proposal.nearest for proposal in proposals]
     return {
+        "number": [str(proposal.number) for proposal in proposals],
         "nearest known": ["" if each is None else each.smiles for each in found],
         "similarity": ["" if each is None else f"{each.similarity:.3f}" for each in found],
         "known": ["" if p.is_known is None else str(p.is_known).lower() for p in proposals],

@@ -66,6 +66,11 @@ class Arrangement:
     low: float | None = None
     high: float | None = None
 
+    @property
+    def asks_what_is_known(self) -> bool:
+        """Whether it sorts or filters by what only a comparison with known molecules tells."""
+        return self.new_only or SIMILARITY in (self.sort, self.only)
+
     def shown(self, proposals: Sequence[Proposal]) -> list[Proposal]:
         kept = [proposal for proposal in proposals if self._keeps(proposal)]
         if not self.sort:

@@ -32,6 +32,12 @@ WELCOME = (
 )
 
 
+_UNKNOWN = (
+    "<p class='lacking' role='status'>Which are new, and how like known ones they are, cannot be told"
+    " until MOSES is fetched: they are not sorted or filtered by it.</p>"
+)
+
+
 def render_progress(bench: Bench, step: str, done: int, total: int) -> str:
     """How far an order is, and what came of it."""
     bar = f"<progress max='{total}' value='{done}'></progress>" if total else ""
@@ -53,9 +59,10 @@ def render_summary(bench: Bench, offer_moses: bool) -> str:
     count = f"{len(proposals)} proposal{'s' if len(proposals) != 1 else ''}"
     rest = f"<span>{hidden} hidden by the filter</span>" if hidden else ""
     kinds = "".join(f"<button data-do='save' data-kind='{kind}'>{name}</button>" for kind, name in SAVED_AS.items())
+    lacking = _UNKNOWN if offer_moses and bench.arrangement.asks_what_is_known else ""
     return (
         f"<header><h1>{count}</h1>{rest}<span class='save'>Save as {kinds}</span></header>"
-        f"<p class='honest'>{HONEST}</p><div class='numbers'>{''.join(tiles)}{''.join(plots)}</div>"
+        f"<p class='honest'>{HONEST}</p><div class='numbers'>{''.join(tiles)}{''.join(plots)}</div>{lacking}"
     )
 
 
