@@ -46,9 +46,7 @@ def one(number: int = 1, smiles: str = "CCO", **more: object) -> Proposal:
 def test_every_property_has_a_plain_label() -> None:
     assert set(LABELS) == set(PROPERTIES)
     assert set(MAIN) < set(LABELS)
-    assert (
-        LABELS["SA"].name == "Effort to make"
-    )  # high numbers are hard: what is sorted from high to low begins with these
+    assert LABELS["SA"].name == "Effort to make"  # which grows with the number
 
 
 def test_every_wish_is_a_slider_over_what_is_known() -> None:
@@ -81,10 +79,8 @@ def test_numbers_are_of_what_is_shown() -> None:
     assert tiles == {"Valid": "90%", "New": "50%", "Different": "0.00",
                      "Drug-likeness": "0.80", "Oiliness": "2.5", "Effort to make": "2.0", "Weight": "300"}  # fmt: skip
     assert len(page.select("figure.tile .plot")) == len(MAIN)
-    assert [plot.find_parent(class_="tile").b.get_text() for plot in page.select("div.tile .plot")] == [
-        "New",
-        "Different",
-    ]
+    others = page.select("div.tile .plot")
+    assert [plot.find_parent(class_="tile").b.get_text() for plot in others] == ["New", "Different"]
     assert similarities([1.0, 0.5]) in render_summary(bench(*compared), offer_moses=False)  # of each to the nearest
     half_way = soup(render_summary(bench(one(1), compared[1]), offer_moses=False))
     assert "being compared" in half_way.get_text()
@@ -94,9 +90,8 @@ def test_diversity_is_of_different_ones_and_does_not_depend_on_how_many() -> Non
     def told(n: int) -> str:
         nothing_in_common = (bytes([0] * k + [255] + [0] * (127 - k)) for k in range(n))
         some = [replace(one(k), fingerprint=each) for k, each in enumerate(nothing_in_common)]
-        return (
-            soup(render_summary(bench(*some), offer_moses=True)).find("b", string="Different").parent.strong.get_text()
-        )
+        page = soup(render_summary(bench(*some), offer_moses=True))
+        return page.find("b", string="Different").parent.strong.get_text()
 
     assert [told(n) for n in (1, 2, 24)] == ["–", "1.00", "1.00"]
 
