@@ -13,7 +13,7 @@ from genaisys.errors import GenaisysError
 from genaisys.molecules.parsing import parsed
 from genaisys.molecules.properties import PROPERTIES
 
-_NUMBER = r"-?\d+(?:\.\d+)?"
+_NUMBER = r"-?(?:\d+(?:\.\d+)?|\.\d+)"
 _RANGE = re.compile(rf"\s*({_NUMBER})?\s*(?:\.\.|:)\s*({_NUMBER})?\s*")
 _LONGEST = 500  # characters of a pattern
 

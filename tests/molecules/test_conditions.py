@@ -222,8 +222,8 @@ def test_a_model_without_conditions_cannot_be_told_a_value() -> None:
 
 
 def test_wishes_as_people_write_them() -> None:
-    wishes = read_wishes({"QED": " 0.8 ", "logP": "-1..2", "SA": "-3"}, "c1ccccc1")
-    assert wishes.values == {"QED": 0.8, "SA": -3}
+    wishes = read_wishes({"QED": " 0.8 ", "logP": "-1..2", "SA": "-3", "weight": ".9"}, "c1ccccc1")
+    assert wishes.values == {"QED": 0.8, "SA": -3, "weight": 0.9}
     assert wishes.ranges == {"logP": (-1, 2)}
     assert wishes
     assert not read_wishes({}, None)

@@ -175,6 +175,14 @@ def test_ranges(text: str, expected: tuple[float, float]) -> None:
     assert written_range(*expected) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(".5...9", (0.5, 0.9)), ("...9", (-math.inf, 0.9)), ("-.5:", (-0.5, math.inf)), ("..9", (-math.inf, 9))],
+)
+def test_numbers_may_begin_with_their_point(text: str, expected: tuple[float, float]) -> None:
+    assert read_range(text, "logP") == expected
+
+
 @pytest.mark.parametrize("text", ["", "..", "3", "a..b", "3..2", "nan..2"])
 def test_ranges_without_meaning(text: str) -> None:
     with pytest.raises(WishImpossible, match="logP"):
@@ -187,7 +195,7 @@ def test_settings_without_meaning_and_missing_models() -> None:
             MoleculeSampling(**settings)
     with pytest.raises(WishImpossible):
         read_substructure("C((")
-    with pytest.raises(GeneratorMissing, match="genaisys train"):
+    with pytest.raises(GeneratorMissing, match="smiles-gpt and smiles-gpt-conditional are shipped.*genaisys train"):
         load_generator("no-such-model")
 
 
