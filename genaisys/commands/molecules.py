@@ -50,7 +50,8 @@ def sample(
 ) -> None:
     """New molecules, valid and as they are wished, and how many were drawn for them."""
     from genaisys.molecules.drawing import require_writable, write_molecules
-    from genaisys.molecules.generators import generator_for, load_generator
+    from genaisys.molecules.generators import generator_for, load_generator, shipped
+    from genaisys.molecules.reach import require_reach
     from genaisys.molecules.sampling import MoleculeSampling, raw_smiles, stream_molecules
     from genaisys.molecules.wishes import read_wishes
 
@@ -63,7 +64,10 @@ def sample(
     sampling = MoleculeSampling(temperature, top_p, unique, wishes, seed)
     if output is not None:
         require_writable(output, n)
-    generator = load_generator(model or generator_for(wishes))
+    name = model or generator_for(wishes)
+    if shipped(name):
+        require_reach(wishes)
+    generator = load_generator(name)
     with progress_bar("molecules", n) as show:
         if raw:
             growing = _collected(raw_smiles(generator, n, sampling))
@@ -105,9 +109,7 @@ def score(
     if not generated:
         raise GenaisysError(f"{file} holds no SMILES")
     if len(generated) < _FEW:
-        err.print(
-            f"FCD and Scaf depend on how many molecules are compared, and these are {len(generated):,}: MOSES takes 30,000"
-        )
+        err.print(f"FCD and Scaf depend on how many are compared, and these are {len(generated):,}: MOSES takes 30,000")
     with progress_bar("reading", len(generated)) as show:
         if reference == "moses":
             result = moses_metrics(generated, show)

@@ -1,4 +1,4 @@
-"""Files of molecules: SMILES, one a line or a column of a table, or SDF; what cannot be used is kept with its reason."""
+"""Files of molecules: SMILES, in lines or in a column of a table, or SDF; of what cannot be used the reason is kept."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from genaisys.errors import GenaisysError
 
 LONGEST = 500  # characters: rings of thousands of atoms keep RDKit busy for minutes
 MOST_ATOMS = 200  # heavy ones
+OUTSIDE_RINGS = "an aromatic atom that is in no ring"  # no molecule, but of a pattern a part that makes sense
 
 _FOREIGN = re.compile(r"[^A-Za-z0-9@+\-\[\]()=#$:/\\.%*>~]")
 _SIGN = re.compile(
@@ -97,7 +98,7 @@ def _why(smiles: str) -> tuple[str, str, int | None]:
         case "AtomValenceException":
             kind, first = "an atom with too many bonds", problems[0].GetAtomIdx()
         case "AtomKekulizeException":
-            kind, first = "an aromatic atom that is in no ring", problems[0].GetAtomIdx()
+            kind, first = OUTSIDE_RINGS, problems[0].GetAtomIdx()
         case "KekulizeException":
             kind = "an aromatic ring that cannot be given alternating bonds"
             first = min(problems[0].GetAtomIndices())

@@ -59,6 +59,7 @@ def test_what_was_found_is_kept_when_no_more_is_wanted(
     done = run(app, arguments)
     assert done.exit_code == 1
     assert "none was wanted" in done.stderr
+    assert "leave out unique" in done.stderr
     assert file.read_text() == "C\nCC\nCCC\n"
 
     from genaisys.molecules.parsing import parsed
@@ -159,7 +160,8 @@ def test_raw_samples_are_what_the_model_writes(writes_carbon: Path, tmp_path: Pa
     [
         (["sample", "--model", "nothing-here"], "there is no model nothing-here"),
         (["sample", "--qed", "high"], "write a number, or a range"),
-        (["sample", "--scaffold", "C(("], "neither SMILES nor SMARTS"),
+        (["sample", "--scaffold", "CC("], "a branch that is not closed (opened at position 3)"),
+        (["sample", "--scaffold", "[c,n](("], "neither SMILES nor SMARTS"),
         (["sample", "--temperature", "0"], "above 0"),
         (["sample", "--raw", "--unique"], "leave out"),
         (["score", "no-such-file.smi"], "cannot be read"),
@@ -196,7 +198,7 @@ def test_score_against_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     done = run(app, ["molecules", "score", str(file), "--reference", str(known), "--json"])
     assert done.exit_code == 0, done.output
     few, left_out = done.stderr.splitlines()
-    assert "FCD and Scaf depend on how many molecules are compared, and these are 4" in few
+    assert "FCD and Scaf depend on how many are compared, and these are 4: MOSES takes 30,000" in few
     assert left_out == "1 left out: a ring that is not closed"
     result = json.loads(done.stdout)
     assert result["valid"] == 0.75
