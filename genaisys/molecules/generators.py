@@ -28,7 +28,8 @@ def load_generator(name: str) -> TransformerLM:
     if (folder / "config.json").is_file():
         return TransformerLM.from_pretrained(folder)
     raise GeneratorMissing(
-        f"there is no model {name}: train one with `genaisys train smiles-gpt`, and give its folder as --model"
+        f"there is no model {name}: {' and '.join(sorted(each.name for each in SHIPPED.iterdir()))} are shipped; "
+        "or train one with `genaisys train smiles-gpt`, and give its folder as --model"
     )
 
 
