@@ -143,7 +143,8 @@ def test_failures_are_one_plain_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     tiny_entry("tiny", monkeypatch)
     assert run(app, ["zoo", "train", "factorised", "--output", "mine"]).exit_code == 0
     saved(torch.full((20, 1, 8, 8), 17), tmp_path / "seventeen.npy")
-    saved(torch.zeros(3, 2), tmp_path / "few.npy")
+    saved(torch.zeros(19, 2), tmp_path / "few.npy")
+    saved(torch.zeros(20, 2), tmp_path / "digits.npy")
     reals = saved(torch.randn(40, 4), tmp_path / "reals.npy")
     assert run(app, ["zoo", "train", "tiny", "--data", reals, "--output", "of-reals"]).exit_code == 0
     (tmp_path / "text.npy").write_text("hello")
@@ -155,7 +156,8 @@ def test_failures_are_one_plain_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (["train", "factorised", "--data", "no-such"], "there are no data 'no-such'"),
         (["train", "factorised", "--data", "no-such.npy"], "cannot be read"),
         (["train", "factorised", "--data", "text.npy"], "no array of numbers"),
-        (["train", "factorised", "--data", "few.npy"], "at least 10"),
+        (["train", "factorised", "--data", "few.npy"], "at least 20"),
+        (["train", "factorised", "--data", "digits.npy"], "digits.npy has the name of other data"),
         (["train", "factorised", "--data", "huge.npy"], "below 2^63"),
         (["train", "factorised", "--data", "wide.npy"], "expected a range of at most 65,536"),
         (["train", "factorised", "--data", "narrow.npy"], "20 rows of 0 numbers"),
