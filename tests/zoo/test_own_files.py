@@ -1,6 +1,7 @@
 """Models of data of one's own: few rows, of any shape, from the command line to the sheet."""
 
 import json
+import math
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -47,3 +48,14 @@ def test_the_card_of_a_file_has_its_command(tmp_path: Path, monkeypatch: pytest.
     assert f"`{command}`" in (tmp_path / "mine" / "README.md").read_text("utf-8")
     done = run(app, [*shlex.split(command)[1:], "--output", "mine"])
     assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 1e3])
+def test_mixtures_of_gaussians_learn_real_numbers_of_any_scale(scale: float, tmp_path: Path) -> None:
+    """With a least deviation in the unit of the data, those of scale .01 were worth nats of scale .5."""
+    x = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([scale, 3 * scale]) + scale
+    file = saved(x, tmp_path / "normal.npy")
+    done = run(app, ["zoo", "train", "mixture-gaussian", "--data", file, "--output", "mine", "--json"])
+    assert done.exit_code == 0, done.output
+    entropy = math.log(3 * scale**2 * 2 * math.pi * math.e)
+    assert json.loads(done.stdout)["test_nats"] == pytest.approx(entropy, abs=0.2)
