@@ -11,6 +11,10 @@ from torch import Tensor
 
 from genaisys.models.autoregressive.order import out_of_order
 from genaisys.models.base import Completes, GenerativeModel, Representation
+from genaisys.models.latent.diagnostics import variances_of_means
+from genaisys.models.latent.hierarchy import HierarchicalVAE
+from genaisys.models.latent.plots import plot_codes, plot_levels, plot_variances
+from genaisys.models.latent.vae import VAE
 from genaisys.models.spaces import Integers
 from genaisys.training.metrics import Record
 from genaisys.zoo.data import Parts
@@ -18,6 +22,7 @@ from genaisys.zoo.evaluation import drawn
 
 _INK, _GIVEN = "#1f2933", (0.84, 0.90, 0.98)  # of texts; of what is given
 _ROWS, _COLUMNS = 8, 8  # of the panels with images
+_CODES = 500  # images
 
 
 def draw_sheet(
@@ -55,9 +60,10 @@ def draw_sheet(
         if isinstance(model, Representation) and model.encode(data.test[:1]).is_floating_point():
             panels.append(("From one image to another", _images(data, interpolations(model, data))))
             panels.append(("Along the code's most varied numbers", _images(data, traversals(model, data))))
+    panels += _of_codes(model, data.test[:_CODES])
     if any("held_out" in record or "loss" in record for record in records):
         panels.append(("Training", lambda axes: _curves(axes, records)))
-    columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
+    columns = 2 if len(panels) in (2, 4) else min(3 if len(panels) < 7 else 4, len(panels))
     rows = -(-len(panels) // columns)
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
     figure = Figure(figsize=(4.4 * columns, 4.6 * rows + 1.0), layout=layout, facecolor="white")
@@ -70,6 +76,20 @@ def draw_sheet(
     for axes in places[len(panels) :]:
         axes.axis("off")
     figure.savefig(file, format="png", dpi=120)
+
+
+def _of_codes(model: GenerativeModel, x: Tensor) -> list[tuple[str, Callable[[Any], None]]]:
+    """Where the codes of a VAE lie and which it uses; a hierarchy's levels."""
+    if isinstance(model, HierarchicalVAE):
+        return [("What each level tells", lambda axes: plot_levels(axes, model, x))]
+    if not isinstance(model, VAE) or variances_of_means(model, x).numel() < 2:
+        return []
+    panels: list[tuple[str, Callable[[Any], None]]] = [
+        ("Codes over the prior", lambda axes: plot_codes(axes, model, x))
+    ]
+    if variances_of_means(model, x).numel() > 2:
+        panels.append(("Dimensions in use", lambda axes: plot_variances(axes, model, x)))
+    return panels
 
 
 # -- what is shown
