@@ -50,8 +50,7 @@ def sample(
 ) -> None:
     """New molecules, valid and as they are wished, and how many were drawn for them."""
     from genaisys.molecules.drawing import require_writable, write_molecules
-    from genaisys.molecules.generators import generator_for, load_generator, shipped
-    from genaisys.molecules.reach import require_reach
+    from genaisys.molecules.generators import generator_for, load_generator
     from genaisys.molecules.sampling import MoleculeSampling, raw_smiles, stream_molecules
     from genaisys.molecules.wishes import read_wishes
 
@@ -64,10 +63,7 @@ def sample(
     sampling = MoleculeSampling(temperature, top_p, unique, wishes, seed)
     if output is not None:
         require_writable(output, n)
-    name = model or generator_for(wishes)
-    if shipped(name):
-        require_reach(wishes)
-    generator = load_generator(name)
+    generator = load_generator(generator_for(wishes, model))
     with progress_bar("molecules", n) as show:
         if raw:
             growing = _collected(raw_smiles(generator, n, sampling))

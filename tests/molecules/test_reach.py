@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from genaisys.cli import app
 from genaisys.molecules.distributions import distributions
+from genaisys.molecules.generators import generator_for
 from genaisys.molecules.properties import PROPERTIES
 from genaisys.molecules.reach import require_reach
 from genaisys.molecules.wishes import Wishes, WishImpossible, read_substructure, read_wishes
@@ -70,6 +71,15 @@ def test_ranges_that_few_molecules_have_are_searched_for() -> None:
         require_reach(Wishes({name: (known.high - known.step, float("inf"))}))
         require_reach(Wishes({name: (float("-inf"), known.low + known.step)}))
     assert {*distributions()} == {*PROPERTIES}
+
+
+def test_only_shipped_generators_are_known_to_be_at_a_loss() -> None:
+    """Drugs weigh more than what is in MOSES, and a model that has learned of them writes such."""
+    heavy = Wishes({"weight": (500.0, 600.0)})
+    assert generator_for(heavy, "drugs-lora/model") == "drugs-lora/model"
+    for name in (None, "smiles-gpt", "smiles-gpt-conditional"):
+        with pytest.raises(WishImpossible, match="out of reach"):
+            generator_for(heavy, name)
 
 
 def test_the_command_refuses_before_it_draws(monkeypatch: pytest.MonkeyPatch) -> None:
