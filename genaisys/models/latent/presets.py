@@ -35,9 +35,9 @@ from genaisys.models.layers.residual_mlp import ResidualMLP
 from genaisys.models.spaces import Integers, Reals
 
 _Space = Integers | Reals
-Predicted = Literal["data", "noise", "noise and variance"]  # by the network of a diffusion model
 _LOGISTICS = 3  # components for each dimension
 _PRIOR_WIDTH = 64  # of networks of codes, or of points of a grid
+Predicted = Literal["data", "noise", "noise and variance"]  # by the network of a diffusion model
 
 
 class NoSuchPart(GenaisysError):
