@@ -10,7 +10,7 @@ from rdkit import Chem
 
 from genaisys.molecules.drugs import drugs
 from genaisys.molecules.generators import load_generator
-from genaisys.molecules.parsing import parsed
+from genaisys.molecules.parsing import canonical, parsed
 from genaisys.molecules.profiles import scaffold
 from genaisys.molecules.properties import PROPERTIES
 from genaisys.molecules.sampling import MoleculeSampling, raw_smiles
@@ -39,7 +39,7 @@ def shares(smiles: list[str], known: list[str]) -> list[float]:
     """Of all strings the valid ones; of these the others."""
     mols = [mol for mol in map(parsed, smiles) if mol is not None]
     their_scaffolds = {scaffold(mol) for mol in map(parsed, known) if mol is not None} - {None}
-    written = [Chem.MolToSmiles(mol) for mol in mols]
+    themselves = {*map(canonical, known)}
     tests = (
         lambda mol: not 250 <= PROPERTIES["weight"](mol) <= 350,
         lambda mol: bool(Chem.FindMolChiralCenters(mol)),
@@ -51,7 +51,7 @@ def shares(smiles: list[str], known: list[str]) -> list[float]:
     return [
         len(mols) / len(smiles),
         *(sum(map(test, mols)) / len(mols) for test in tests),
-        len({*written} & {*known}) / len(written),
+        sum(Chem.MolToSmiles(mol) in themselves for mol in mols) / len(mols),
     ]
 
 

@@ -52,7 +52,8 @@ def main() -> None:
     every = [within_reach(wish, conditions) for wish in every]
     chance = molecules(model, nothing)
 
-    print("| property told | median error | correlation | within 10 % of the range | the same by chance | valid |")
+    window = "in a window of 10 % of the range (± 5 %)"
+    print(f"| property told | median error | correlation | {window} | the same by chance | valid |")
     print("|---" * 6 + "|")
     together = molecules(model, every)
     for name, bins in conditions.bins.items():

@@ -21,13 +21,14 @@ def main() -> None:
     for name in PROPERTIES:
         values, step = np.array([each[name] for each in found]), STEPS[name]
         low, high = np.quantile(values, [0.0005, 0.9995])
+        ends = {"least": round(float(values.min()), 4), "most": round(float(values.max()), 4)}
         low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
         if step == 1 and high - low < BINS:  # a bin for each whole number, in its middle
             low, high, bins = low - 0.5, high + 0.5, round(high - low) + 1
         else:
             bins = BINS
         counts, _ = np.histogram(values.clip(low, high), bins, (low, high))
-        table[name] = {"low": round(low, 4), "high": round(high, 4), "step": step, "counts": counts.tolist()}
+        table[name] = {"low": round(low, 4), "high": round(high, 4), **ends, "step": step, "counts": counts.tolist()}
     FILE.write_text("{\n" + ",\n".join(f' "{name}": {json.dumps(row)}' for name, row in table.items()) + "\n}\n")
     print(f"\r{len(found):,} molecules")
 

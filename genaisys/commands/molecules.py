@@ -18,6 +18,9 @@ from genaisys.errors import GenaisysError
 # RDKit and torch take seconds to import: each verb imports what it needs, so that `--help` is instant.
 molecules = typer.Typer(help="New molecules: proposals of a model, not tested compounds.", no_args_is_help=True)
 
+_FIRST_REJECTS = 5  # that people are shown one by one
+_FEW = 10_000  # molecules below which scores depend on how many there are
+
 T = TypeVar("T")
 Wish = Annotated[str | None, typer.Option(metavar="VALUE", help="A value to be near to; or a range: 2..3, 2.. or ..3.")]
 Range = Annotated[str | None, typer.Option(metavar="LOW..HIGH", help="A range, such as 2..3, 2.. or ..3.")]
@@ -60,7 +63,7 @@ def sample(
     sampling = MoleculeSampling(temperature, top_p, unique, wishes, seed)
     if output is not None:
         require_writable(output, n)
-    generator = load_generator(model or generator_for(wishes))
+    generator = load_generator(generator_for(wishes, model))
     with progress_bar("molecules", n) as show:
         if raw:
             growing = _collected(raw_smiles(generator, n, sampling))
@@ -88,7 +91,7 @@ def sample(
 
 @molecules.command()
 def score(
-    file: Annotated[Path, typer.Argument(help="SMILES, one a line, or a table with a column smiles.")],
+    file: Annotated[Path, typer.Argument(help="SMILES, one a line; a table with a column smiles; or SDF.")],
     reference: Annotated[str, typer.Option(help="moses, or a file of molecules to compare with.")] = "moses",
     as_json: AsJson = False,
 ) -> None:
@@ -101,11 +104,15 @@ def score(
     generated = read_smiles(file)
     if not generated:
         raise GenaisysError(f"{file} holds no SMILES")
+    if len(generated) < _FEW:
+        err.print(f"FCD and Scaf depend on how many are compared, and these are {len(generated):,}: MOSES takes 30,000")
     with progress_bar("reading", len(generated)) as show:
         if reference == "moses":
             result = moses_metrics(generated, show)
         else:
-            known = [each for each in map(canonical, read_molecules(Path(reference)).smiles) if each is not None]
+            library = read_molecules(Path(reference))
+            _tell_rejects(library.rejects)
+            known = [each for each in map(canonical, library.smiles) if each is not None]
             result = metrics(generated, {"Test": statistics(known, "the reference", show)}, known, show)
     if as_json:
         print_json({name: value if math.isfinite(value) else None for name, value in result.items()})
@@ -118,7 +125,7 @@ def score(
 
 @molecules.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="SMILES, one a line, or a table with a column smiles.")],
+    file: Annotated[Path, typer.Argument(help="SMILES, one a line; a table with a column smiles; or SDF.")],
     output: Annotated[Path | None, typer.Option("--out", help="A .smi, .csv or .sdf file of those to keep.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -132,11 +139,20 @@ def check(
     if output is not None:
         write_molecules(library.smiles, output)
     if as_json:
-        print_json({"molecules": len(library.smiles), "rejects": dict(library.rejects.most_common())})
+        rejected = [
+            {"line": each.line, "smiles": each.smiles, "reason": f"{each.reason}{each.detail}",
+             "position": each.position} for each in library.rejected
+        ]  # fmt: skip
+        counts = dict(library.rejects.most_common())
+        print_json({"molecules": len(library.smiles), "rejects": counts, "rejected": rejected})
         return
     out.print(f"{len(library.smiles):,} molecules")
     for reason, count in library.rejects.most_common():
         out.print(f"{count:,} rejected: {escape(reason)}")
+    for each in library.rejected[:_FIRST_REJECTS]:
+        out.print(f"line {each.line:,}: {escape(f'{each.smiles!r}, {each.reason}{each.detail}')}")
+    if (more := len(library.rejected) - _FIRST_REJECTS) > 0:
+        out.print(f"and {more:,} more: --json names all")
 
 
 @molecules.command()
@@ -152,7 +168,14 @@ def draw(
 
     if output.suffix.lower() not in (".svg", ".png"):
         raise CannotWrite(f"a picture is an .svg or a .png file, and {output} is neither")
-    smiles = [each for name in molecule for each in (read_molecules(Path(name)).smiles if _is_file(name) else [name])]
+    smiles: list[str] = []
+    for name in molecule:
+        if _is_file(name):
+            library = read_molecules(Path(name))
+            _tell_rejects(library.rejects)
+            smiles += library.smiles
+        else:
+            smiles.append(name)
     require_writable(output, len(smiles))
     legends = []
     for each in smiles:
@@ -194,8 +217,7 @@ def similar(
         return
     for each in found:
         out.print(f"{each.similarity:.3f}  {escape(each.smiles)}", soft_wrap=True)
-    for reason, count in rejects.most_common():
-        err.print(f"{count:,} left out: {escape(reason)}")
+    _tell_rejects(rejects)
 
 
 @molecules.command()
@@ -282,5 +304,13 @@ def _collected(results: Iterable[T]) -> Iterator[list[T]]:
         yield collected
 
 
+def _tell_rejects(rejects: Counter[str]) -> None:
+    for reason, count in rejects.most_common():
+        err.print(f"{count:,} left out: {escape(reason)}")
+
+
 def _is_file(name: str) -> bool:
-    return len(name) < 256 and Path(name).is_file()
+    """Whether an argument is a file, or is called like one that is missing, and no SMILES."""
+    from genaisys.molecules.files import ENDINGS
+
+    return name.lower().endswith(ENDINGS) or (len(name) < 256 and Path(name).is_file())

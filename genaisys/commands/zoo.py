@@ -41,12 +41,12 @@ def list_(runs: Runs = RUNS, data: Data = "digits", as_json: AsJson = False) -> 
     from genaisys.zoo.abilities import abilities, misfit
     from genaisys.zoo.catalogue import entries_for
     from genaisys.zoo.data import load_data
-    from genaisys.zoo.runs import results_in, shipped_results
-    from genaisys.zoo.table import table
+    from genaisys.zoo.runs import results_in
+    from genaisys.zoo.table import shipped_rows, table
 
     loaded = load_data(data)
-    measured = {row["name"]: row for row in table(shipped_results(loaded.name))}
-    measured |= {row["name"]: row for row in table(results_in(runs / loaded.name))}
+    rows = shipped_rows(loaded.name) + table(results_in(runs / loaded.name))
+    measured = {row["name"]: row for row in rows}
     listed = []
     for name, entry in entries_for(loaded.name).items():
         about = {"family": entry.family, "section": entry.section, "about": entry.about}
@@ -57,6 +57,7 @@ def list_(runs: Runs = RUNS, data: Data = "digits", as_json: AsJson = False) -> 
         print_json(listed)
     else:
         out.print(_list_as_table(listed))
+        out.print(f"[dim]{_MARKS}[/]")
 
 
 @zoo.command()
@@ -211,10 +212,20 @@ def _lossless(name: str) -> Lossless:
     return model
 
 
+_MARKS = (
+    "code: how many numbers; < fewer than the data have (a bottleneck), = the example itself comes back (invertible)\n"
+    "MAP: the likeliest completion · nats of test data, ± over seeds; ms of a processor for a sample"
+)
+
+
 def _list_as_table(listed: list[dict[str, Any]]) -> Table:
     from genaisys.zoo.table import numbers
 
-    table = Table("model", "what it is", "likelihood", "lossless", "code", "completes", "nats", "FD", box=None)
+    table = Table("model", "what it is", box=None, padding=(0, 1, 0, 0))
+    for title in ("likeli-\nhood", "loss-\nless", "code", "com-\npletes", "mar-\nginals", "MAP"):
+        table.add_column(title, no_wrap=True)
+    for title in ("nats", "FD", "ms"):
+        table.add_column(title, justify="right", no_wrap=True)
     family = None
     for each in listed:
         if each["family"] != family:
@@ -224,8 +235,11 @@ def _list_as_table(listed: list[dict[str, Any]]) -> Table:
         if can is None:
             table.add_row(f"[dim]{each['name']}[/]", f"[dim]{escape(each['misfit'])}[/]")
             continue
-        able = [_said(can[name]) for name in ("likelihood", "lossless", "code", "completes")]
-        table.add_row(each["name"], escape(each["about"]), *able, values.get("nats", ""), values.get("FD", ""))
+        code = f"{_said(can['code'])}{' <' if can['bottleneck'] else ' =' if can['invertible'] else ''}"
+        likelihood = _said(can["likelihood"]).replace("lower bound", "bound")
+        able = [_said(can[name]) for name in ("completes", "marginals", "most_probable")]
+        measured = [values.get(name, "") for name in ("nats", "FD", "ms")]
+        table.add_row(each["name"], escape(each["about"]), likelihood, _said(can["lossless"]), code, *able, *measured)
     return table
 
 

@@ -153,6 +153,9 @@ class Mixture(GenerativeModel, Density, Queries):
     Args:
         components: K distributions of the space.
         weights: learned, as logits; or all the same (the option of listing 2.1).
+
+    Raises:
+        ValueError: ``weights`` is neither.
     """
 
     space: Integers | Reals
@@ -161,6 +164,8 @@ class Mixture(GenerativeModel, Density, Queries):
 
     def __init__(self, components: Components, weights: Literal["learned", "uniform"] = "learned") -> None:
         super().__init__()
+        if weights not in ("learned", "uniform"):
+            raise ValueError(f"weights are 'learned' or 'uniform', not {weights!r}")
         self.space, self.components, self.weights = components.space, components, weights
         self.logits: Tensor
         logits = torch.zeros(components.count)

@@ -59,9 +59,10 @@ class Bins:
         return self.tokens[np.clip(places, 0, len(self.values) - 1).astype(int)]
 
     def within(self, low: float, high: float) -> list[int]:
-        """The tokens of all bins that reach into a range, or touch it."""
+        """The tokens of all bins that reach into a range, or touch it; of one beyond them all, that of the nearest."""
         reach = self.step / 2
-        return self.tokens[(self.values + reach >= low) & (self.values - reach <= high)].tolist()
+        inside = self.tokens[(self.values + reach >= low) & (self.values - reach <= high)].tolist()
+        return inside or self.nearest([low if low > self.high else high]).tolist()
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ The numbers are those of MOSES' test set. They were counted once, by ``python sc
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -22,12 +23,15 @@ class Distribution:
         low, high: between these are 99.9 % of the molecules; the few others count in the first and the last bin.
         step: what is a difference at all.
         counts: molecules in each of the bins, which are equally wide.
+        least, most: no molecule is outside of these.
     """
 
     low: float
     high: float
     step: float
     counts: tuple[int, ...]
+    least: float = -math.inf
+    most: float = math.inf
 
     def share(self, low: float, high: float) -> float:
         """About which share of the molecules lies between two values, 0 to 1; bins are taken to be even inside."""
@@ -37,6 +41,11 @@ class Distribution:
             first = self.low + number * width
             inside += count * max(0.0, min(high, first + width) - max(low, first)) / width
         return inside / sum(self.counts)
+
+    def in_words(self) -> str:
+        """Where nearly all of the molecules lie."""
+        low, high = (self.low, self.high) if self.step < 1 else (math.ceil(self.low), math.floor(self.high))
+        return f"99.9 % of the molecules of MOSES have {low:g} to {high:g}"
 
 
 @cache

@@ -84,7 +84,7 @@ def encode_molecules(smiles: Sequence[str], kind: str, columns: Columns = Mappin
     """Molecules as ``.smi``, ``.csv`` or ``.sdf`` with their properties, or as a picture, ``.svg`` or ``.png``.
 
     Args:
-        columns: what else a table and an SDF shall say of each, by name.
+        columns: what else a table and an SDF shall say of each, by name; ``number`` is its title in the SDF too.
 
     Raises:
         CannotWrite: the kind is another, or a picture is not possible.
@@ -129,6 +129,7 @@ def _sdf(smiles: Sequence[str], columns: Columns) -> str:
             mol = parse(each)
             for name, value in values.items():
                 mol.SetProp(name, value)
+            mol.SetProp("_Name", values.get("number", ""))
             rdDepictor.Compute2DCoords(mol)
             writer.write(mol)
     return out.getvalue()

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from genaisys.errors import GenaisysError
 from genaisys.models.transformer import TransformerLM
+from genaisys.molecules.conditions import opening
 from genaisys.molecules.generators import SHIPPED, load_generator
 from genaisys.molecules.parsing import NotAMolecule, parse
 from genaisys.molecules.profiles import BITS, fingerprint
@@ -107,6 +108,7 @@ class SmilesEncoder:
         self.name = name
         self.dimension = model.config.width
         self._tokenizer = model.tokenizer
+        self._opening = torch.tensor(opening(model))  # [O]
         self._model = model.eval().requires_grad_(False)
 
     @cached_property
@@ -139,7 +141,7 @@ class SmilesEncoder:
     def _tokens(self, smiles: str) -> list[int]:
         written = Chem.MolToSmiles(parse(smiles))
         ids = self._tokenizer.encode(written)
-        room = self._model.config.context_length - 1
+        room = self._model.config.context_length - len(self._opening)
         if len(ids) > room:
             raise NotAMolecule(smiles, f"longer than the {room} tokens that {self.name} reads")
         return ids
@@ -147,11 +149,12 @@ class SmilesEncoder:
     def _means(self, ids: Sequence[list[int]]) -> Tensor:
         """[B, D]; a token sees those before it only, so padding behind changes nothing."""
         lengths = torch.tensor([len(tokens) for tokens in ids])  # [B]
-        x = torch.zeros(len(ids), 1 + int(lengths.max()), dtype=torch.long)  # [B, 1 + T]
-        x[:, 0] = self._model.config.start
+        before = len(self._opening)
+        x = torch.zeros(len(ids), before + int(lengths.max()), dtype=torch.long)  # [B, O + T]
+        x[:, :before] = self._opening
         for row, tokens in enumerate(ids):
-            x[row, 1 : 1 + len(tokens)] = torch.tensor(tokens)
-        features = self._model.features(x)[:, 1:]  # [B, T, D]
+            x[row, before : before + len(tokens)] = torch.tensor(tokens)
+        features = self._model.features(x)[:, before:]  # [B, T, D]
         inside = torch.arange(features.shape[1]) < lengths[:, None]  # [B, T]
         return (features * inside[..., None]).sum(1) / lengths[:, None]
 

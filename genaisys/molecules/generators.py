@@ -6,6 +6,7 @@ from pathlib import Path
 
 from genaisys.errors import GenaisysError
 from genaisys.models.transformer import TransformerLM
+from genaisys.molecules.reach import require_reach
 from genaisys.molecules.wishes import Wishes
 
 SHIPPED = Path(__file__).with_name("weights")
@@ -28,13 +29,21 @@ def load_generator(name: str) -> TransformerLM:
     if (folder / "config.json").is_file():
         return TransformerLM.from_pretrained(folder)
     raise GeneratorMissing(
-        f"there is no model {name}: train one with `genaisys train smiles-gpt`, and give its folder as --model"
+        f"there is no model {name}: {' and '.join(sorted(each.name for each in SHIPPED.iterdir()))} are shipped; "
+        "or train one with `genaisys train smiles-gpt`, and give its folder as --model"
     )
 
 
-def generator_for(wishes: Wishes) -> str:
-    """The shipped model that is best at them: one that can be told, where anything is wished."""
-    return "smiles-gpt-conditional" if wishes else "smiles-gpt"
+def generator_for(wishes: Wishes, model: str | None = None) -> str:
+    """The name of a model for them: ``model``, or the shipped one that can be told, where anything is wished.
+
+    Raises:
+        WishImpossible: it is a shipped one, and they are out of its reach; see :func:`require_reach`.
+    """
+    name = model or ("smiles-gpt-conditional" if wishes else "smiles-gpt")
+    if shipped(name):
+        require_reach(wishes)
+    return name
 
 
 def shipped(name: str) -> Path | None:

@@ -23,7 +23,7 @@ from genaisys.molecules.tanimoto import Packed, nearest, similarities
 
 _VERSION = 1  # of the file
 
-OnStep = Callable[[str, int, int], None]  # (what is being done, molecules done, of how many)
+OnStep = Callable[[str, int, int], None]  # (what is being done, molecules or bytes done, of how many)
 
 
 class KnownMolecules:
@@ -78,8 +78,8 @@ def known_molecules(on_step: OnStep = lambda what, done, total: None) -> KnownMo
     try:
         return _open()
     except (OSError, SafetensorError):
-        smiles = sorted(moses("train"))
-        keep(smiles, fingerprints(smiles, lambda done: on_step("fingerprints of MOSES, once", done, len(smiles))))
+        smiles = sorted(moses("train", on_step))
+        keep(smiles, fingerprints(smiles, lambda done: on_step("reading known molecules, once", done, len(smiles))))
         return _open()
 
 

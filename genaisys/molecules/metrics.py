@@ -29,7 +29,7 @@ def moses_metrics(generated: Sequence[str], on_step: OnStep = lambda what, done,
         DownloadFailed: MOSES cannot be had.
     """
     references = {"Test": moses_statistics("test", on_step), "TestSF": moses_statistics("test_scaffolds", on_step)}
-    return metrics(generated, references, moses("train"), on_step)
+    return metrics(generated, references, moses("train", on_step), on_step)
 
 
 def metrics(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from genaisys.hub import parts_folder
-from genaisys.hub.downloads import DownloadFailed, Wheel, fetch
+from genaisys.hub.downloads import DownloadFailed, OnProgress, Wheel, fetch
 
 WHEEL = Wheel(
     "molsets==0.3.1",
@@ -26,15 +26,18 @@ WHEEL = Wheel(
 Split = Literal["train", "test", "test_scaffolds"]
 
 
-def moses(split: Split) -> list[str]:
+def moses(split: Split, on_progress: OnProgress = lambda step, done, total: None) -> list[str]:
     """The SMILES of a part of MOSES, in its order: 1,584,663, 176,074 and 176,225 of 15 to 57 characters.
 
     The scaffolds of ``test_scaffolds`` are those of no molecule in the other two.
 
+    Args:
+        on_progress: called as ``on_progress(step, done, total)``, in bytes, while the wheel comes over the network.
+
     Raises:
         DownloadFailed: the wheel cannot be had, or is not the one that was published.
     """
-    lines = gzip.decompress(_member(f"dataset/data/{split}.csv.gz")).decode("ascii").split()
+    lines = gzip.decompress(_member(f"dataset/data/{split}.csv.gz", on_progress)).decode("ascii").split()
     return lines[1:]  # without the header
 
 
@@ -60,10 +63,10 @@ def moses_folder() -> Path:
     return parts_folder().with_name("datasets") / "moses"
 
 
-def _member(name: str) -> bytes:
+def _member(name: str, on_progress: OnProgress = lambda step, done, total: None) -> bytes:
     folder = moses_folder()
     try:
-        wheel = fetch(WHEEL, folder, lambda step, done, total: None)
+        wheel = fetch(WHEEL, folder, lambda step, done, total: on_progress(f"{step} MOSES (52 MB)", done, total))
         with zipfile.ZipFile(wheel) as archive:
             return archive.read(f"{WHEEL.folder}/{name}")
     except OSError as error:

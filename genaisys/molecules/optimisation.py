@@ -4,35 +4,29 @@ The agent begins as the prior, the model that was given, and is drawn towards ``
 
     loss = (log prior(x) + sigma score(x) - log agent(x))²
 
-So it writes what scores high and still looks like a molecule to the prior. A scaffold that was written often scores
-nothing any more (the diversity filter of Blaschke et al. 2020), so that the agent moves on.
+So it writes what scores high and still looks like a molecule to the prior. Ring systems that were written often are
+worth nothing any more (see :class:`Rewards`), so that the agent moves on.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 
 import torch
-from rdkit import Chem
 from torch import Tensor, nn
 
 from genaisys.errors import GenaisysError
 from genaisys.models.transformer import TransformerLM
 from genaisys.models.transformer.lockstep import sample_many
+from genaisys.molecules.conditions import opening
 from genaisys.molecules.diversity import most_different
-from genaisys.molecules.parsing import parsed
-from genaisys.molecules.profiles import scaffold
-
-# From molecules to a score of each, 0 to 1, the higher the better.
-Score = Callable[[list[Chem.Mol]], Sequence[float]]
+from genaisys.molecules.rewards import Rewards, Score
 
 
 class CannotOptimise(GenaisysError):
-    """Settings without a meaning, or a model that cannot write molecules."""
+    """Settings without a meaning, a model that cannot search, or a score that gives nothing."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +36,7 @@ class Optimisation:
     Attributes:
         batch_size: strings drawn a step.
         sigma: how much a score of 1 raises the log-probability that is aimed at, in nats.
-        scaffold_limit: a scaffold scores nothing after so many molecules; None where that is no matter.
+        scaffold_limit: ring systems are worth nothing after so many molecules; None where that is no matter.
     """
 
     steps: int = 200
@@ -64,7 +58,8 @@ class Found:
     """
     Attributes:
         scores: of every different molecule that was written, by its canonical SMILES.
-        unscored: molecules whose score was no finite number, or whose scoring failed; they are left out.
+        unscored: molecules whose scoring failed, or gave no number from 0 to 1; nothing is learned from them.
+        problem: why, of the first of them.
         step, mean: the last step, and the mean score of its valid molecules.
     """
 
@@ -74,6 +69,16 @@ class Found:
     drawn: int = 0
     valid: int = 0
     unscored: int = 0
+    problem: str = ""
+
+    def count(self, names: Sequence[str | None], failed: Mapping[str, str]) -> None:
+        """Add what was drawn in a step: canonical SMILES, None for what is no molecule."""
+        molecules = [name for name in names if name is not None]
+        scores = [self.scores[name] for name in molecules if name in self.scores]
+        self.drawn, self.valid = self.drawn + len(names), self.valid + len(molecules)
+        self.unscored += len(molecules) - len(scores)
+        self.problem = next(iter(failed.values()), "")
+        self.mean = sum(scores) / len(scores) if scores else 0.0
 
     def best(self, k: int) -> list[tuple[str, float]]:
         """The ``k`` with the highest scores, the highest first."""
@@ -97,7 +102,8 @@ def optimise(
         on_step: is given the step's number and the mean score of its valid molecules.
 
     Raises:
-        CannotOptimise: the model has no tokenizer, or no end token.
+        CannotOptimise: the model cannot write molecules, or writes them behind conditions; or none that it wrote first
+            could be scored.
     """
     found = Found()
     for found in stream_optimisation(prior, score, settings):
@@ -113,56 +119,30 @@ def stream_optimisation(prior: TransformerLM, score: Score, settings: Optimisati
     """
     if prior.tokenizer is None or not prior.config.ends:
         raise CannotOptimise("the model has no tokenizer, or no end token: it cannot write molecules")
+    if len(opening(prior)) > 1:
+        raise CannotOptimise(
+            "a model that is told conditions cannot search: take the one that it began with, smiles-gpt"
+        )
     agent = deepcopy(prior).eval()  # without dropout, by which likelihoods would jump
     optimizer = torch.optim.Adam(agent.parameters(), settings.learning_rate)
     generator = torch.Generator().manual_seed(settings.seed)
-    found, scaffolds = Found(), Counter[str]()
+    rewards = Rewards(score, settings.scaffold_limit)
+    found = Found(rewards.scores)
     for found.step in range(1, settings.steps + 1):
         drawn = list(sample_many(agent, [agent.config.start], settings.batch_size, generator=generator))
-        smiles = [prior.tokenizer.decode(tokens) for tokens in drawn]
-        rewards, found.mean = _rewards(smiles, score, found, scaffolds, settings.scaffold_limit)
-        x = _padded(drawn, prior)  # [B, T]
+        reward, names = rewards.of([prior.tokenizer.decode(tokens) for tokens in drawn])  # [B]
+        found.count(names, rewards.failed)
+        if not found.scores and found.unscored:
+            raise CannotOptimise(f"none of the first {found.valid} molecules could be scored: {found.problem}")
+        x, known = _padded(drawn, prior), ~reward.isnan()  # [B, T], [B]
         with torch.no_grad():
-            aim = prior.log_prob(x) + settings.sigma * rewards  # [B]
-        loss = (aim - agent.log_prob(x)).square().mean()
+            aim = prior.log_prob(x) + settings.sigma * reward  # [B]
+        loss = (aim - agent.log_prob(x))[known].square().mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(agent.parameters(), 1.0)
         optimizer.step()
         yield found
-
-
-def _rewards(
-    smiles: Sequence[str], score: Score, found: Found, scaffolds: Counter[str], limit: int | None
-) -> tuple[Tensor, float]:
-    """What each string is rewarded with, 0 for what is invalid or too often seen; and the mean score. -> [B]"""
-    rewards, scores = torch.zeros(len(smiles)), []
-    for number, each in enumerate(smiles):
-        mol = parsed(each)
-        found.drawn += 1
-        if mol is None:
-            continue
-        found.valid += 1
-        value = _score_of(mol, score)
-        if value is None:
-            found.unscored += 1
-            continue
-        scores.append(value)
-        found.scores[Chem.MolToSmiles(mol)] = value
-        rings = scaffold(mol) or ""
-        scaffolds[rings] += 1
-        rewards[number] = value if limit is None or scaffolds[rings] <= limit else 0.0
-    return rewards, sum(scores) / len(scores) if scores else 0.0
-
-
-def _score_of(mol: Chem.Mol, score: Score) -> float | None:
-    """One by one, so that a molecule on which the user's function fails costs no other its score."""
-    try:
-        (value,) = score([mol])
-        value = float(value)
-    except Exception:  # it is somebody else's code, and may raise anything
-        return None
-    return min(max(value, 0.0), 1.0) if math.isfinite(value) else None
 
 
 def _padded(drawn: Sequence[Sequence[int]], model: TransformerLM) -> Tensor:

@@ -11,6 +11,7 @@ from genaisys.errors import GenaisysError
 
 LONGEST = 500  # characters: rings of thousands of atoms keep RDKit busy for minutes
 MOST_ATOMS = 200  # heavy ones
+OUTSIDE_RINGS = "an aromatic atom that is in no ring"  # no molecule, but of a pattern a part that makes sense
 
 _FOREIGN = re.compile(r"[^A-Za-z0-9@+\-\[\]()=#$:/\\.%*>~]")
 _SIGN = re.compile(
@@ -31,14 +32,16 @@ class NotAMolecule(GenaisysError):
     """A string that is no molecule which can be used here.
 
     Attributes:
+        shown: the string, shortened.
         reason: what is wrong in general, the same for all such strings: by it rejects are counted.
+        detail: what is wrong in this one, in brackets, or nothing.
         position: where in the string, from 1; None where it is wrong as a whole.
     """
 
     def __init__(self, smiles: str, reason: str, detail: str = "", position: int | None = None) -> None:
-        shown = smiles if len(smiles) <= 60 else f"{smiles[:57]}..."
-        super().__init__(f"{shown!r} is no molecule that can be used: {reason}{detail}")
-        self.reason = reason
+        self.shown = smiles if len(smiles) <= 60 else f"{smiles[:57]}..."
+        super().__init__(f"{self.shown!r} is no molecule that can be used: {reason}{detail}")
+        self.reason, self.detail = reason, detail
         self.position = position
 
 
@@ -91,18 +94,19 @@ def _why(smiles: str) -> tuple[str, str, int | None]:
     if mol is None:
         return _grammar(smiles)
     problems = Chem.DetectChemistryProblems(mol)
-    kinds = {"AtomValenceException": "an atom with too many bonds", "KekulizeException": "a ring that is not aromatic"}
-    if not problems:
-        return "not sound chemistry", "", None
-    kind = kinds.get(problems[0].GetType(), "not sound chemistry")
-    match problems[0].GetType():
+    match problems[0].GetType() if problems else "":
         case "AtomValenceException":
-            first = problems[0].GetAtomIdx()
+            kind, first = "an atom with too many bonds", problems[0].GetAtomIdx()
+        case "AtomKekulizeException":
+            kind, first = OUTSIDE_RINGS, problems[0].GetAtomIdx()
         case "KekulizeException":
+            kind = "an aromatic ring that cannot be given alternating bonds"
             first = min(problems[0].GetAtomIndices())
         case _:
-            return kind, "", None
-    return kind, f" ({mol.GetAtomWithIdx(first).GetSymbol()}, atom {first + 1})", _place_of_atom(smiles, first)
+            return "not sound chemistry", "", None
+    place = _place_of_atom(smiles, first)
+    where = f"atom {first + 1}" if place is None else f"atom {first + 1}, at position {place}"
+    return kind, f" ({mol.GetAtomWithIdx(first).GetSymbol()}, {where})", place
 
 
 def _place_of_atom(smiles: str, index: int) -> int | None:

@@ -51,12 +51,17 @@ def fingerprint(mol: Chem.Mol) -> bytes:
 
 
 def scaffold(mol: Chem.Mol) -> str | None:
-    """The ring systems with what links them (Bemis & Murcko 1996), where they have two rings or more."""
+    """The ring systems with what links them, where they have two rings or more."""
+    rings = murcko(mol)
+    return None if rings is None or rings.GetRingInfo().NumRings() < 2 else Chem.MolToSmiles(rings) or None
+
+
+def murcko(mol: Chem.Mol) -> Chem.Mol | None:
+    """The ring systems with what links them (Bemis & Murcko 1996), None where RDKit cannot cut them out."""
     try:
-        rings = MurckoScaffold.GetScaffoldForMol(mol)
+        return MurckoScaffold.GetScaffoldForMol(mol)
     except (ValueError, RuntimeError):
         return None
-    return Chem.MolToSmiles(rings) or None if rings.GetRingInfo().NumRings() >= 2 else None
 
 
 def passes_filters(smiles: str) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 from genaisys.models.transformer import TransformerLM
 from genaisys.molecules.annotations import scaffolds_of
 from genaisys.molecules.conditions import Conditions, conditions_of
-from genaisys.molecules.wishes import CannotBeTold, Wishes, written_range
+from genaisys.molecules.wishes import CannotBeTold, Wishes
 from genaisys.tokenizers import Tokenizer
 
 
@@ -21,12 +21,12 @@ def prompts_for(
     """``n`` prompts, BOS included. -> [n, P], or [1, P] where all are equal
 
     A value that is wished is told as it is. Of a range a value is drawn for each prompt, as likely as the model finds
-    it after what comes before it. A substructure is told as the scaffold in it, if it has rings and is no pattern. To
-    a model that has not learned to be told anything all prompts are BOS: its wishes are fulfilled by rejection alone.
+    it after what comes before it; of a range beyond them all, the nearest. A substructure is told as the scaffold in
+    it, if it has rings and is no pattern. To a model that has not learned to be told anything all prompts are BOS: its
+    wishes are fulfilled by rejection alone.
 
     Raises:
-        CannotBeTold: a value that the model cannot be told, or beyond what it has learned; the message says what is
-            within reach.
+        CannotBeTold: a value that the model has no token for; the message says what is within reach.
     """
     conditions = conditions_of(tokenizer)
     if conditions is None:
@@ -55,23 +55,20 @@ def _told(conditions: Conditions, wishes: Wishes) -> list[list[int]]:
         if name in wishes.values:
             value = wishes.values[name]
             if not bins.low <= value <= bins.high:
-                raise CannotBeTold(_beyond(name, f"{value:g}", bins.low, bins.high))
+                raise CannotBeTold(
+                    f"{name} {value:g} is out of reach: 99.8 % of the molecules that the model has learned have "
+                    f"{bins.low:g} to {bins.high:g}; beyond, it can be searched for a range such as "
+                    + (f"{value:g}.." if value > bins.high else f"..{value:g}")
+                )
             told[name] = bins.nearest([value]).tolist()
         elif name in wishes.ranges:
-            low, high = wishes.ranges[name]
-            if not (told_in := bins.within(low, high)):
-                raise CannotBeTold(_beyond(name, written_range(low, high), bins.low, bins.high))
-            told[name] = told_in
+            told[name] = bins.within(*wishes.ranges[name])
     for name in wishes.values.keys() - told.keys():
         raise CannotBeTold(
             f"{name} is {wishes.values[name]:g}: the model can be told {', '.join(conditions.bins)}; "
             f"give a range for {name}, such as {wishes.values[name]:g}.."
         )
     return list(told.values())
-
-
-def _beyond(name: str, wish: str, low: float, high: float) -> str:
-    return f"{name} {wish} is out of reach: of the molecules that the model has learned it is from {low:g} to {high:g}"
 
 
 def _told_scaffold(tokenizer: Tokenizer, conditions: Conditions, substructure: Chem.Mol | None) -> list[int]:

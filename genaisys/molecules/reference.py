@@ -20,7 +20,7 @@ from genaisys.molecules.similarity import fingerprints
 from genaisys.molecules.tanimoto import Packed
 
 SHIPPED = Path(__file__).with_name("statistics")
-OnStep = Callable[[str, int, int], None]  # (what is being done, molecules done, of how many)
+OnStep = Callable[[str, int, int], None]  # (what is being done, molecules or bytes done, of how many)
 
 _VERSION = 1  # of the fingerprints that are kept
 _FINEST = 1e-6  # to which properties are kept
@@ -72,7 +72,7 @@ def moses_statistics(split: Literal["test", "test_scaffolds"], on_step: OnStep) 
     try:
         packed = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):
-        smiles = moses(split)
+        smiles = moses(split, on_step)
         what = f"fingerprints of MOSES' {split.replace('_', ' ')} (once)"
         packed = fingerprints(smiles, lambda done: on_step(what, done, len(smiles)))
         new = file.with_suffix(".new.npy")

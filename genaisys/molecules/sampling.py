@@ -6,7 +6,8 @@ much that was is told: the share of valid ones is always that of all that were d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import torch
@@ -22,6 +23,7 @@ from genaisys.molecules.wishes import Wishes, WishImpossible
 _FIRST_PART, _LARGEST_PART = 256, 16_384  # molecules drawn before it is looked whether there are enough
 _LOOK_UP = 64  # molecules that were not kept in a row, after which a looker-on is told
 _PATIENCE = 20_000  # molecules drawn of which none was wanted, after which the wishes are given up
+_LOOKED_AT = 500  # of the molecules that were not wanted: what of the wishes they lack is told
 
 
 class CannotSample(GenaisysError):
@@ -121,14 +123,14 @@ def stream_molecules(model: TransformerLM, n: int, sampling: MoleculeSampling) -
         WishImpossible, CannotSample: as above; what was yielded before stands.
     """
     smiles_kept, seen, counts, at_last = list[str](), set[str](), Counts(), 0
-    samples = Samples(smiles_kept, counts)
+    samples, unwanted = Samples(smiles_kept, counts), deque[Chem.Mol](maxlen=_LOOKED_AT)
     for smiles in _endless(model, sampling):
         if counts.kept == n:
             break
         if (counts.drawn - at_last) % _LOOK_UP == _LOOK_UP - 1:
             yield samples
         if counts.drawn - at_last == _PATIENCE:
-            raise WishImpossible(_given_up(counts, at_last))
+            raise WishImpossible(_given_up(counts, at_last, sampling, unwanted))
         counts.drawn += 1
         mol = parsed(smiles)
         if mol is None:
@@ -141,6 +143,7 @@ def stream_molecules(model: TransformerLM, n: int, sampling: MoleculeSampling) -
         seen.add(canonical)
         if not sampling.wishes.fulfilled(mol):
             counts.unwanted += 1
+            unwanted.append(mol)
             continue
         smiles_kept.append(canonical)
         counts.kept, at_last = counts.kept + 1, counts.drawn
@@ -155,9 +158,14 @@ def _endless(model: TransformerLM, sampling: MoleculeSampling) -> Iterator[str]:
         part = min(2 * part, _LARGEST_PART)
 
 
-def _given_up(counts: Counts, at_last: int) -> str:
+def _given_up(counts: Counts, at_last: int, sampling: MoleculeSampling, unwanted: Sequence[Chem.Mol]) -> str:
+    if unwanted:
+        advice = f"the wish that the fewest fulfilled was {sampling.wishes.hardest(unwanted)}: loosen it"
+        advice += ", or leave out unique" if sampling.unique else ""
+    else:
+        advice = "leave out unique" if counts.repeated else "lower the temperature"
     found = f"{counts.kept} were found among {at_last:,}" if counts.kept else "none was found"
     return (
         f"of the last {_PATIENCE:,} molecules drawn ({counts.valid / counts.drawn:.0%} valid) none was wanted, "
-        f"{found}: widen the ranges, or leave out the substructure or unique"
+        f"{found}; {advice}"
     )

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 from rdkit import Chem
 
 from genaisys.errors import GenaisysError
-from genaisys.molecules.parsing import parsed
+from genaisys.molecules.distributions import distributions
+from genaisys.molecules.parsing import LONGEST, OUTSIDE_RINGS, NotAMolecule, parse
 from genaisys.molecules.properties import PROPERTIES
 
-_NUMBER = r"-?\d+(?:\.\d+)?"
+_NUMBER = r"-?(?:\d+(?:\.\d+)?|\.\d+)"
 _RANGE = re.compile(rf"\s*({_NUMBER})?\s*(?:\.\.|:)\s*({_NUMBER})?\s*")
-_LONGEST = 500  # characters of a pattern
+_ONLY_SMARTS = re.compile(
+    r"[!&,;~^]|\[#|\$\(|(?:^|\])[^\[]*@"  # also of these: @ as a bond, any aliphatic or aromatic atom, [CX4], [R]
+    r"|(?<![A-Z])[Aa](?![a-z])|\[[^\]]*(?:[DRX]|(?<![A-Z])[rvx])[\dH\]]"
+)
 
 
 class WishImpossible(GenaisysError):
@@ -45,9 +50,31 @@ class Wishes:
 
     def fulfilled(self, mol: Chem.Mol) -> bool:
         """Whether a molecule is within the ranges and has the substructure."""
-        if self.substructure is not None and not mol.HasSubstructMatch(self.substructure):
-            return False
-        return all(low <= PROPERTIES[name](mol) <= high for name, (low, high) in self.ranges.items())
+        return all(test(mol) for test in self._tests.values())
+
+    def hardest(self, mols: Sequence[Chem.Mol]) -> str:
+        """Which wish the fewest of some molecules fulfil, and where nearly all known molecules lie, in words."""
+        counts = {name: sum(map(test, mols)) for name, test in self._tests.items()}
+        name = min(counts, key=counts.__getitem__)
+        of = f"{counts[name]} of {len(mols)}"
+        if name not in self.ranges:
+            return f"{name} ({of})"
+        return f"{name} {written_range(*self.ranges[name])} ({of}; {distributions()[name].in_words()})"
+
+    @cached_property
+    def _tests(self) -> Mapping[str, Callable[[Chem.Mol], bool]]:
+        """By the names of what is wished, the quickest first."""
+        part = self.substructure
+        tests: dict[str, Callable[[Chem.Mol], bool]] = {}
+        if part is not None:
+            tests["the substructure"] = lambda mol: mol.HasSubstructMatch(part)
+        for name, (low, high) in self.ranges.items():
+            tests[name] = partial(_within, name, low, high)
+        return tests
+
+
+def _within(name: str, low: float, high: float, mol: Chem.Mol) -> bool:
+    return low <= PROPERTIES[name](mol) <= high
 
 
 def read_wishes(properties: Mapping[str, str], substructure: str | None) -> Wishes:
@@ -55,6 +82,7 @@ def read_wishes(properties: Mapping[str, str], substructure: str | None) -> Wish
 
     Raises:
         WishImpossible: one of them is none of these.
+        NotAMolecule: see :func:`read_substructure`.
     """
     values = {name: float(text) for name, text in properties.items() if re.fullmatch(_NUMBER, text.strip())}
     ranges = {name: read_range(text, name) for name, text in properties.items() if name not in values}
@@ -86,16 +114,22 @@ def written_range(low: float, high: float) -> str:
 
 
 def read_substructure(text: str) -> Chem.Mol:
-    """A pattern, written as SMILES or SMARTS.
+    """A pattern, written as SMILES; or as SMARTS, if there are signs in it that only SMARTS has.
+
+    Most of what is wrong as SMILES would do as SMARTS, and no molecule would have it.
 
     Raises:
-        WishImpossible: it is neither.
+        NotAMolecule: it is no SMILES, or too long; the message says where.
+        WishImpossible: it is neither SMILES nor SMARTS.
     """
-    pattern = parsed(text)
-    if pattern is None and len(text) <= _LONGEST:
+    try:
+        pattern = parse(text)
+    except NotAMolecule as error:
+        if len(text) > LONGEST or not (error.reason == OUTSIDE_RINGS or _ONLY_SMARTS.search(text)):
+            raise
         pattern = Chem.MolFromSmarts(text)
-    if pattern is None or not pattern.GetNumAtoms():
-        raise WishImpossible(f"the substructure {text[:60]!r} is neither SMILES nor SMARTS")
+        if pattern is None or not pattern.GetNumAtoms():
+            raise WishImpossible(f"the substructure {text[:60]!r} is neither SMILES nor SMARTS") from None
     return pattern_of(pattern)
 
 

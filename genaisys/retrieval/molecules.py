@@ -169,7 +169,7 @@ def similar_molecules(smiles: str, library: Path, k: int = 10, encoder: str = "m
 
     Args:
         smiles: the molecule to look for.
-        library: SMILES, one a line, or a table with a column of them.
+        library: SMILES, one a line; a table with a column of them; or SDF.
         encoder: ``morgan`` (Tanimoto's similarity), or ``smiles-gpt`` (cosine).
 
     Raises:

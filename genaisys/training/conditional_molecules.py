@@ -101,7 +101,7 @@ class ConditionalTraining:
         with training_processes().local_main_process_first():  # which computes what the others then find
             molecules = training_and_held_out(replace(data, randomised=0), self.folder)
             known, known_held_out = (
-                annotated(part, _told(on_record, len(part))) for part in (molecules.learned, molecules.held_out)
+                annotated(part, _progress(on_record, len(part))) for part in (molecules.learned, molecules.held_out)
             )
         model = load_generator(self.parts.model.start)
         self._extend(model, known)
@@ -115,8 +115,8 @@ class ConditionalTraining:
         spelled = [spellings * often for spellings in spelled]
         training = self._sequences(model.tokenizer, spelled, known, settings.seed)
         validation = self._sequences(model.tokenizer, [[each] for each in molecules.held_out], known_held_out, 0)
-        told = sum(map(len, spelled)) + len(molecules.held_out)
-        counts = molecules.counts(left_out=told - len(training) - len(validation))
+        texts = sum(map(len, spelled)) + len(molecules.held_out)
+        counts = molecules.counts(left_out=texts - len(training) - len(validation))
         start, described = self.parts.model.start, data.described()
         prepared = Pretraining(model, model.tokenizer, training, validation, start, described, counts, self.recipe)
         return pretrain(name, prepared, settings, output, on_record)
@@ -149,7 +149,7 @@ class ConditionalTraining:
         return TokenSequences(whole_documents(texts, tokenizer.eos, length), tokenizer.pad)
 
 
-def _told(on_record: Callable[[Record], None], of: int) -> Callable[[int], None]:
+def _progress(on_record: Callable[[Record], None], of: int) -> Callable[[int], None]:
     return lambda done: on_record({"step": 0, "preparing": f"properties of molecules: {done:,} of {of:,}"})
 
 

@@ -64,7 +64,7 @@ class TextData:
     Attributes:
         files: text files, and folders, of which every ``.txt`` and ``.md`` inside is one.
         document: of files: each ``line`` is a text, cut to the context; or the whole ``file`` is, in rows as long as
-            the context; or each ``molecule`` of a .smi, .csv or .tsv file is, in its canonical SMILES.
+            the context; or each ``molecule`` of a .smi, .csv, .tsv or .sdf file is, in its canonical SMILES.
         held_out: the share that is not learned from: of the texts, drawn by ``seed``; of whole files, the end of each.
         at_most: of so many short texts, drawn by ``seed``, all is taken; None: of all.
         randomised: so many random spellings of each molecule are learned from as well.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from shlex import quote
 from typing import Any
 
 from genaisys.version import __version__
@@ -29,14 +30,15 @@ def card(entry: Entry, result: Mapping[str, Any]) -> str:
         ("processor seconds of training", "seconds", ".0f"),
     ]
     measured = "\n".join(f"| {what} | {result[key]:{form}} |" for what, key, form in rows if result[key] is not None)
-    on = "" if data == "digits" else f" --data {data}"
+    file = data if data in _DATA else f"{data}.npy"
+    on = "" if data == "digits" else f" --data {quote(file)}"
     source = f"Tomczak's book, section {entry.section}" if entry.section[0].isdigit() else entry.section
     return f"""# {name}
 
 {entry.about[0].upper()}{entry.about[1:]} ({source}).
 {result["parameters"]:,} weights, trained with genaisys {__version__}.
 
-- **Data:** {_DATA.get(data, data)}.
+- **Data:** {_DATA.get(data, file)}.
 - **Command:** `genaisys zoo train {name}{on} --seed {result["seed"]}`
 - **Opens with:** `genaisys.models.load_model(folder)`
 

@@ -18,6 +18,7 @@ from genaisys.models.spaces import Integers, Reals
 
 _FASHION = Path("/usr/share/datasets/fashion-mnist")
 _LARGEST = 1 << 30  # bytes of a file
+_FEWEST = 20  # rows of a file: measuring takes two, and the models of the zoo 16 to learn from
 _MOST_LEVELS = 1 << 16  # of integers: models have a number for each
 
 
@@ -131,9 +132,11 @@ def save_array(file: Path, x: Tensor) -> None:
 
 def _array(file: Path) -> Parts:
     """[N, *shape]: a tenth each for validation and test, drawn with seed 0."""
+    if file.stem in DATASETS:
+        raise DataMissing(f"{file} has the name of other data, {file.stem}: give the file another one")
     x = load_array(file)
-    if len(x) < 10 or not x.numel():
-        raise DataMissing(f"{file} holds {len(x)} rows of {x[:1].numel()} numbers: expected at least 10 rows")
+    if len(x) < _FEWEST or not x.numel():
+        raise DataMissing(f"{file} holds {len(x)} rows of {x[:1].numel()} numbers: expected at least {_FEWEST} rows")
     shape = tuple(x.shape[1:])
     low, high = x.min().item(), x.max().item()
     if not x.is_floating_point() and high - low >= _MOST_LEVELS:

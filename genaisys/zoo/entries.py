@@ -56,6 +56,7 @@ class Entry:
         trained: how; takes the seed.
         samples: with how many the bound of the likelihood is measured; None: the likelihood is exact.
         effort: what ``sample`` is called with.
+        of_reals: the sizes that are in the unit of the data where these are real numbers; by the training data.
     """
 
     family: str
@@ -66,6 +67,11 @@ class Entry:
     sizes: Mapping[str, Any] = field(default_factory=dict)
     samples: int | None = None
     effort: Mapping[str, Any] = field(default_factory=dict)
+    of_reals: Callable[[Tensor], Mapping[str, Any]] | None = None
+
+    def sizes_for(self, x: Tensor) -> Mapping[str, Any]:
+        """What the preset is built with to learn from ``x``. [N, *shape]"""
+        return {**self.sizes, **self.of_reals(x)} if self.of_reals and x.is_floating_point() else self.sizes
 
 
 def by_gradient(settings: TrainingSettings, **changes: Any) -> Trainer:

@@ -36,7 +36,7 @@ class Measured:
         likelihood: exact, lower bound, estimate or unnormalised; None: the model has none.
         test_nats: the mean of ``-log p(x)`` over the test data.
         bits_per_dim: the same in bits for each dimension; None for real numbers, whose densities have units.
-        fd, mmd2, precision, recall: of samples, see above.
+        fd, mmd2, precision, recall: of samples, see above; the latter two are None where there are too few test data.
         sample_seconds: of processor time, for each of these samples.
     """
 
@@ -45,8 +45,8 @@ class Measured:
     bits_per_dim: float | None
     fd: float
     mmd2: float
-    precision: float
-    recall: float
+    precision: float | None
+    recall: float | None
     sample_seconds: float
 
 
@@ -68,7 +68,8 @@ def measure(
     samples = drawn(model, count, effort or {})
     seconds = (time.process_time() - began) / count
     real, generated = (scaled(x, data.space) for x in (data.test[:count], samples))
-    precision, recall = precision_and_recall(real, generated)
+    enough = count > _NEIGHBOURS
+    precision, recall = precision_and_recall(real, generated) if enough else (None, None)
     return Measured(
         likelihood=model.likelihood if isinstance(model, Density) else None,
         test_nats=nats,

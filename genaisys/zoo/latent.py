@@ -26,7 +26,7 @@ _GENTLY = TrainingSettings(
 )
 
 
-def _from_data(trainer: Trainer) -> Trainer:
+def from_data(trainer: Trainer) -> Trainer:
     """A trainer of models with a VampPrior, whose pseudo-inputs begin as images."""
 
     def trained(
@@ -60,7 +60,7 @@ ENTRIES: Mapping[str, Entry] = {
     "vae": _entry("5.3", "variational auto-encoder, 16 dimensions of codes", "vae", input_dropout=0.0, warmup=400),
     "vae-standard-prior": _with_prior("5.4.1.3", "standard normal prior", "standard"),
     "vae-mixture-prior": _with_prior("5.4.1.4", "mixture of Gaussians for prior", "mixture"),
-    "vae-vampprior": _with_prior("5.4.1.5", "VampPrior", "vamp", _from_data(by_gradient(_GENTLY))),
+    "vae-vampprior": _with_prior("5.4.1.5", "VampPrior", "vamp", from_data(by_gradient(_GENTLY))),
     "vae-gtm-prior": _with_prior("5.4.1.6", "GTM for prior", "gtm"),
     "vae-gtm-vampprior": _with_prior("5.4.1.7", "GTM-VampPrior", "gtm-vamp"),
     "vae-flow-prior": _with_prior("5.4.1.8", "flow for prior", "flow"),

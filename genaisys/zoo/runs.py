@@ -78,7 +78,7 @@ def train_run(name: str, data: Parts, seed: int, folder: Path, on_record: OnReco
     if (folder / RESULT).is_file():
         return read_json(folder / RESULT)
     torch.manual_seed(seed)
-    model = build(entry.preset, data.space, **entry.sizes)
+    model = build(entry.preset, data.space, **entry.sizes_for(data.training))
     with _counted(folder / _SECONDS):
         entry.trained(model, data.training, data.validation, seed, folder / _TRAINING, on_record)
     model.save_pretrained(folder)

@@ -11,6 +11,10 @@ from torch import Tensor
 
 from genaisys.models.autoregressive.order import out_of_order
 from genaisys.models.base import Completes, GenerativeModel, Representation
+from genaisys.models.latent.diagnostics import variances_of_means
+from genaisys.models.latent.hierarchy import HierarchicalVAE
+from genaisys.models.latent.plots import plot_codes, plot_levels, plot_variances
+from genaisys.models.latent.vae import VAE
 from genaisys.models.spaces import Integers
 from genaisys.training.metrics import Record
 from genaisys.zoo.data import Parts
@@ -18,6 +22,7 @@ from genaisys.zoo.evaluation import drawn
 
 _INK, _GIVEN = "#1f2933", (0.84, 0.90, 0.98)  # of texts; of what is given
 _ROWS, _COLUMNS = 8, 8  # of the panels with images
+_CODES = 500  # images
 
 
 def draw_sheet(
@@ -55,9 +60,10 @@ def draw_sheet(
         if isinstance(model, Representation) and model.encode(data.test[:1]).is_floating_point():
             panels.append(("From one image to another", _images(data, interpolations(model, data))))
             panels.append(("Along the code's most varied numbers", _images(data, traversals(model, data))))
+    panels += _of_codes(model, data.test[:_CODES])
     if any("held_out" in record or "loss" in record for record in records):
         panels.append(("Training", lambda axes: _curves(axes, records)))
-    columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
+    columns = 2 if len(panels) in (2, 4) else min(3 if len(panels) < 7 else 4, len(panels))
     rows = -(-len(panels) // columns)
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
     figure = Figure(figsize=(4.4 * columns, 4.6 * rows + 1.0), layout=layout, facecolor="white")
@@ -70,6 +76,20 @@ def draw_sheet(
     for axes in places[len(panels) :]:
         axes.axis("off")
     figure.savefig(file, format="png", dpi=120)
+
+
+def _of_codes(model: GenerativeModel, x: Tensor) -> list[tuple[str, Callable[[Any], None]]]:
+    """Where the codes of a VAE lie and which it uses; a hierarchy's levels."""
+    if isinstance(model, HierarchicalVAE):
+        return [("What each level tells", lambda axes: plot_levels(axes, model, x))]
+    if not isinstance(model, VAE) or variances_of_means(model, x).numel() < 2:
+        return []
+    panels: list[tuple[str, Callable[[Any], None]]] = [
+        ("Codes over the prior", lambda axes: plot_codes(axes, model, x))
+    ]
+    if variances_of_means(model, x).numel() > 2:
+        panels.append(("Dimensions in use", lambda axes: plot_variances(axes, model, x)))
+    return panels
 
 
 # -- what is shown
@@ -88,7 +108,7 @@ def completions(model: GenerativeModel, data: Parts) -> tuple[Tensor, Tensor]:
     given = torch.where(half, originals, torch.zeros_like(originals) + _least(data))
     drawn = model.complete(
         given.repeat_interleave(_COLUMNS - 2, 0), half, generator=torch.Generator().manual_seed(0)
-    ).unflatten(0, (_ROWS, _COLUMNS - 2))
+    ).unflatten(0, (len(originals), _COLUMNS - 2))
     shown = torch.cat([given[:, None], drawn.cpu(), originals[:, None]], 1)  # [rows, columns, *shape]
     known = torch.zeros(shown.shape, dtype=torch.bool)
     known[:, :-1] = half
@@ -100,8 +120,9 @@ def interpolations(model: GenerativeModel, data: Parts) -> Tensor:
     """Straight lines between the codes of two images, one a row. [rows * columns, *shape]"""
     assert isinstance(model, Representation)
     codes = model.encode(data.test[: 2 * _ROWS])
+    rows = len(codes) // 2
     share = torch.linspace(0, 1, _COLUMNS, dtype=torch.double).view(1, -1, *[1] * (codes.dim() - 1))
-    path = codes[:_ROWS, None] * (1 - share) + codes[_ROWS:, None] * share  # [rows, columns, *code]
+    path = codes[:rows, None] * (1 - share) + codes[rows : 2 * rows, None] * share  # [rows, columns, *code]
     return model.decode(path.flatten(0, 1).to(codes.dtype)).cpu()
 
 
@@ -127,18 +148,22 @@ def _least(data: Parts) -> int:
 
 
 def _images(data: Parts, x: Tensor, known: Tensor | None = None) -> Callable[[Any], None]:
-    return lambda axes: _show(axes, tiled(brightness(data, x), _COLUMNS, None if known is None else known))
+    return lambda axes: _show(axes, tiled(brightness(data, x), _COLUMNS, known))
 
 
 def brightness(data: Parts, x: Tensor) -> Tensor:
-    """Images from 0 to 1, whose rows and columns are the last two axes. [N, *shape] -> [N, C, H, W]"""
+    """Images from 0 to 1, whose rows and columns are the last two axes; all before are channels.
+
+    [N, *shape] -> [N, C, H, W]
+    """
     x = x.double()
     if isinstance(data.space, Integers):
         x = (x - data.space.low) / max(1, data.space.high - data.space.low)
     else:
         low, high = data.test.min(), data.test.max()
         x = ((x - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
-    return x.view(len(x), *([1] * (4 - x.dim())), *x.shape[1:]) if x.dim() < 4 else x
+    height, width = (1, *x.shape[1:])[-2:]
+    return x.reshape(len(x), -1, height, width)
 
 
 def tiled(images: Tensor, columns: int, known: Tensor | None = None) -> Tensor:
@@ -199,7 +224,7 @@ def _heading(result: Mapping[str, Any]) -> str:
         likelihood.append(f"{result['bits_per_dim']:.3f} bits/dim")
     cost = [f"{result['parameters']:,} parameters", f"{result['seconds'] / 60:.1f} min of training"]
     samples = [f"Fréchet distance {result['fd']:.2f}", f"MMD² {1e3 * result['mmd2']:.1f}e-3"]
-    samples += [f"precision {result['precision']:.2f}", f"recall {result['recall']:.2f}"]
+    samples += [f"{name} {result[name]:.2f}" for name in ("precision", "recall") if result[name] is not None]
     between = "   ·   "
     title = f"{result['name']} on {result['data']}, seed {result['seed']}"
     return "\n".join([title, between.join(likelihood + cost), between.join(samples)])

@@ -19,6 +19,7 @@ from genaisys.zoo.published import PUBLISHED
 from genaisys.zoo.runs import Result, results_in, run_folder, train_run
 
 MARKDOWN, JSON = "table.md", "table.json"
+_MEASURED = Path(__file__).with_name("measured")  # tables of all models, one row a line
 MEASURES = (
     "test_nats", "bits_per_dim", "fd", "mmd2", "precision", "recall", "sample_seconds", "seconds", "parameters"
 )  # fmt: skip
@@ -79,6 +80,13 @@ def published_rows(data: str) -> list[dict[str, Any]]:
     """Rows of what others reach on the data of that name, as those of the table; ``source`` tells where it is from."""
     nothing = dict.fromkeys((*MEASURES, "seeds", "test_nats_deviation"))
     return [{"family": "others", **nothing, **asdict(line)} for line in PUBLISHED.get(data, ())]
+
+
+def shipped_rows(data: str) -> list[dict[str, Any]]:
+    """Rows of what this project has measured on the data of that name, as those of the table (see ``docs/zoo.md``)."""
+    file = _MEASURED / f"{data}.json"
+    rows: list[dict[str, Any]] = json.loads(file.read_text("utf-8")) if file.is_file() else []
+    return rows
 
 
 def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -4,18 +4,21 @@ import base64
 import csv
 import io
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
+from threading import Event
 
 import gradio as gr
+import numpy as np
 import pytest
 from molecules_at_hand import made_by_rule
 from rdkit import Chem
 
 from genaisys.apps.molecules.actions import MoleculeActions
-from genaisys.apps.molecules.bench import MOST, Arrangement, Bench, Proposal, diversity
+from genaisys.apps.molecules.bench import MOST, Arrangement, Bench, Proposal, alikeness
 from genaisys.apps.molecules.orders import OrderUnreadable, narrowest, read_order, read_start
 from genaisys.apps.molecules.workshop import Workshop
-from genaisys.hub.downloads import DownloadFailed
+from genaisys.hub.downloads import DownloadFailed, OnProgress
 from genaisys.models.transformer import TransformerLM, gpt
 from genaisys.molecules import known
 from genaisys.molecules.parsing import NotAMolecule, canonical
@@ -34,7 +37,7 @@ def event(**data: object) -> gr.EventData:
 
 @pytest.fixture
 def moses_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known, "moses", lambda split: KNOWN)
+    monkeypatch.setattr(known, "moses", lambda split, on_progress: KNOWN)
     monkeypatch.setattr(known, "moses_folder", lambda: tmp_path)
     monkeypatch.setattr("genaisys.molecules.moses.moses_is_here", lambda: True)
 
@@ -184,7 +187,7 @@ def test_two_visitors_see_their_own(actions: MoleculeActions) -> None:
 def test_without_moses_it_is_offered_and_fetched_only_when_asked(
     actions: MoleculeActions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(split: str) -> list[str]:
+    def refuse(split: str, on_progress: OnProgress) -> list[str]:
         raise DownloadFailed("no registry is in reach")
 
     monkeypatch.setattr("genaisys.molecules.moses.moses_is_here", lambda: False)
@@ -193,12 +196,74 @@ def test_without_moses_it_is_offered_and_fetched_only_when_asked(
     *_, (progress, summary, _) = actions.generate(bench, event(count=2))
     assert "error" not in progress
     assert "data-do='fetch'" in summary
+    assert "until MOSES is fetched" not in summary
+    for asked in ({"new_only": "on"}, {"sort": "similarity"}, {"only": "similarity", "low": "0.5"}):
+        summary, grid = actions.arrange(bench, event(**asked))
+        assert "until MOSES is fetched" in summary
+        assert grid.count("class='card'") == 2
+    actions.arrange(bench, event())
     *_, (progress, summary, _) = actions.fetch(bench)
     assert "No registry is in reach." in progress
-    monkeypatch.setattr(known, "moses", lambda split: KNOWN)
-    *_, (_, summary, grid) = actions.fetch(bench)
+    monkeypatch.setattr(known, "moses", lambda split, on_progress: KNOWN)
+    *_, (progress, summary, grid) = actions.fetch(bench)
+    assert "error" not in progress
     assert "data-do='fetch'" not in summary
+    assert "until MOSES is fetched" not in summary
     assert "alike" in grid
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_fetch_leaves_a_newer_order_alone(
+    actions: MoleculeActions, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    def moses(split: str, on_progress: OnProgress) -> list[str]:
+        if fails:
+            raise DownloadFailed("no registry is in reach")
+        return KNOWN
+
+    monkeypatch.setattr("genaisys.molecules.moses.moses_is_here", lambda: False)
+    monkeypatch.setattr(known, "moses", moses)
+    bench = Bench()
+    list(actions.generate(bench, event(count=2)))
+    waiting = actions.fetch(bench)
+    next(waiting)
+    order = actions.generate(bench, event(count=200))
+    progress, _, _ = next(order)
+    while not bench.proposals:
+        progress, _, _ = next(order)
+    assert "data-running='true'" in progress  # so that there is a button to stop it
+    assert list(waiting) == []
+    assert (bench.phase, bench.problem) == ("drawing", "")
+
+
+def test_what_was_still_being_drawn_is_not_put_into_a_newer_order(actions: MoleculeActions) -> None:
+    bench = Bench()
+    first = actions.generate(bench, event(count=200))
+    while len(bench.proposals) < 3:
+        next(first)
+    bench.begin(200, None)
+    list(first)
+    assert not bench.proposals
+
+
+def test_the_download_is_shown(actions: MoleculeActions, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Event()
+
+    def slow(split: str, on_progress: OnProgress) -> list[str]:
+        on_progress("downloading MOSES (52 MB)", 13, 52)
+        seen.wait(30)
+        return KNOWN
+
+    monkeypatch.setattr("genaisys.molecules.moses.moses_is_here", lambda: False)
+    monkeypatch.setattr(known, "moses", slow)
+    bench = Bench()
+    list(actions.generate(bench, event(count=2)))
+    told = []
+    for progress, _, _ in actions.fetch(bench):
+        told.append(progress)
+        if "25%" in progress:
+            seen.set()
+    assert any("Downloading MOSES (52 MB): 25%" in progress for progress in told)
 
 
 def test_the_preparation_stops_with_the_app(monkeypatch: pytest.MonkeyPatch, moses_of_ours: None) -> None:
@@ -285,12 +350,14 @@ def test_details_are_opened_by_number_and_nothing_else(actions: MoleculeActions)
         assert actions.open(bench, event(number=number)) == ""
 
 
-def test_diversity_is_zero_for_equal_ones_and_grows_with_difference() -> None:
-    same = [Proposal(n, "C", {}, "", bytes([255] + [0] * 127)) for n in range(3)]
-    assert diversity(same) == pytest.approx(0)
-    assert diversity(same[:1]) is None
-    different = [Proposal(n, "C", {}, "", bytes([0] * n + [255] + [0] * (127 - n))) for n in range(4)]
-    assert diversity(different) == pytest.approx(1 - 1 / 4)
+def test_every_two_are_compared_once_and_none_with_itself() -> None:
+    bits = np.random.default_rng(0).random((5, 1024)) < 0.1
+    rows = [set(np.flatnonzero(row)) for row in bits]
+    some = [Proposal(n, "C", {}, "", np.packbits(row).tobytes()) for n, row in enumerate(bits)]
+    expected = [len(a & b) / len(a | b) for a, b in combinations(rows, 2)]
+    assert alikeness(some) == pytest.approx(expected)
+    assert alikeness([some[0]] * 3) == [1, 1, 1]
+    assert alikeness(some[:1]) == []
 
 
 # ---- saving
@@ -306,9 +373,12 @@ def test_what_is_shown_is_saved(actions: MoleculeActions) -> None:
     list(actions.generate(bench, event(count=4)))
     actions.arrange(bench, event(sort="weight", order="up"))
     order = [p.smiles for p in bench.shown]
+    numbers = [str(p.number) for p in bench.shown]
+    assert numbers != sorted(numbers)
     assert saved(actions, bench, "smi").decode().split() == order
     rows = list(csv.DictReader(io.StringIO(saved(actions, bench, "csv").decode())))
     assert [row["smiles"] for row in rows] == order
+    assert [row["number"] for row in rows] == numbers
     benzene = rows[order.index("c1ccccc1")]
     assert (benzene["nearest known"], benzene["similarity"], benzene["known"]) == ("c1ccccc1", "1.000", "true")
     assert float(benzene["weight"]) == pytest.approx(78.11, abs=0.01)
@@ -316,6 +386,7 @@ def test_what_is_shown_is_saved(actions: MoleculeActions) -> None:
     supplier.SetData(saved(actions, bench, "sdf").decode())
     mols = list(supplier)
     assert [Chem.MolToSmiles(mol) for mol in mols] == order
+    assert [(mol.GetProp("_Name"), mol.GetProp("number")) for mol in mols] == [*zip(numbers, numbers, strict=True)]
     assert mols[0].HasProp("QED")
     assert saved(actions, bench, "png").startswith(b"\x89PNG")
     assert actions.save(bench, event(kind="exe")) == ""

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from bs4 import BeautifulSoup
@@ -19,7 +20,7 @@ from genaisys.apps.molecules.cards import (
     render_summary,
 )
 from genaisys.apps.molecules.labels import LABELS, MAIN
-from genaisys.apps.molecules.plots import comparison, marked, silhouette
+from genaisys.apps.molecules.plots import comparison, marked, silhouette, similarities
 from genaisys.apps.molecules.wishes import order_form, wishes_form
 from genaisys.molecules.distributions import Distribution, distributions
 from genaisys.molecules.properties import PROPERTIES
@@ -45,6 +46,7 @@ def one(number: int = 1, smiles: str = "CCO", **more: object) -> Proposal:
 def test_every_property_has_a_plain_label() -> None:
     assert set(LABELS) == set(PROPERTIES)
     assert set(MAIN) < set(LABELS)
+    assert LABELS["SA"].name == "Effort to make"  # which grows with the number
 
 
 def test_every_wish_is_a_slider_over_what_is_known() -> None:
@@ -75,16 +77,29 @@ def test_numbers_are_of_what_is_shown() -> None:
     page = soup(render_summary(bench(*compared), offer_moses=False))
     tiles = {tile.b.get_text(): tile.strong.get_text() for tile in page.select(".tile")}
     assert tiles == {"Valid": "90%", "New": "50%", "Different": "0.00",
-                     "Drug-likeness": "0.80", "Oiliness": "2.5", "Ease of making": "2.0", "Weight": "300"}  # fmt: skip
-    assert len(page.select(".plot")) == len(MAIN)
+                     "Drug-likeness": "0.80", "Oiliness": "2.5", "Effort to make": "2.0", "Weight": "300"}  # fmt: skip
+    assert len(page.select("figure.tile .plot")) == len(MAIN)
+    others = page.select("div.tile .plot")
+    assert [plot.find_parent(class_="tile").b.get_text() for plot in others] == ["New", "Different"]
+    assert similarities([1.0, 0.5]) in render_summary(bench(*compared), offer_moses=False)  # of each to the nearest
     half_way = soup(render_summary(bench(one(1), compared[1]), offer_moses=False))
     assert "being compared" in half_way.get_text()
+
+
+def test_diversity_is_of_different_ones_and_does_not_depend_on_how_many() -> None:
+    def told(n: int) -> str:
+        nothing_in_common = (bytes([0] * k + [255] + [0] * (127 - k)) for k in range(n))
+        some = [replace(one(k), fingerprint=each) for k, each in enumerate(nothing_in_common)]
+        page = soup(render_summary(bench(*some), offer_moses=True))
+        return page.find("b", string="Different").parent.strong.get_text()
+
+    assert [told(n) for n in (1, 2, 24)] == ["–", "1.00", "1.00"]
 
 
 def test_a_card_has_the_properties_and_the_nearest_known_one() -> None:
     page = soup(render_grid(bench(one(nearest=Neighbour("CCN", 0.62), nearest_picture="<svg></svg>", is_known=False))))
     text = page.select_one(".card").get_text(" ")
-    for part in ("Drug-likeness 0.80", "Oiliness 2.5", "Ease of making 2.0", "Weight 300", "Nearest known 62% alike"):
+    for part in ("Drug-likeness 0.80", "Oiliness 2.5", "Effort to make 2.0", "Weight 300", "Nearest known 62% alike"):
         assert part in text
     assert len(page.select(".nearest svg")) == 1
     pending = soup(render_grid(bench(one())))
@@ -97,7 +112,7 @@ def test_the_details_hold_everything() -> None:
     assert len(page.select(".properties tr")) == len(PROPERTIES)
     assert page.select_one("[data-copy]")["data-copy"] == proposal.smiles
     starts = [button["data-grow"] for button in page.select("[data-grow]")]
-    assert starts == [proposal.smiles, "O=C(Nc1ccccc1)c1ccccc1"] or starts == [proposal.smiles]
+    assert starts == [proposal.smiles]  # it is nothing but its rings and what links them
     assert "40% alike" in page.get_text()
     grown = soup(render_detail(one(4, "Cc1ccc(C(=O)Nc2ccccc2)cc1")))
     assert [button["data-grow"] for button in grown.select("[data-grow]")][1] == "O=C(Nc1ccccc1)c1ccccc1"
@@ -125,6 +140,12 @@ def test_plots_show_shares_on_one_scale() -> None:
     known, shown = re.findall(r"d='([^']*)'", one_place)
     assert sorted({float(y) for y in re.findall(r"V([\d.]+)H", shown)}) == [0.0, 100.0]
     assert {float(y) for y in re.findall(r"V([\d.]+)H", known)} == {91.7}  # a twelfth as high
+
+
+def test_similarities_are_bars_from_0_to_1() -> None:
+    (shown,) = re.findall(r"d='([^']*)'", similarities([0.0, 0.49, 0.48, 0.47, 0.46, 1.0]))
+    heights = [100 - float(y) for y in re.findall(r"V([\d.]+)H", shown)]
+    assert heights == [25, *[0] * 8, 100, *[0] * 9, 25]
 
 
 def test_a_mark_stands_where_the_value_is() -> None:

@@ -86,6 +86,7 @@ def test_molecules_are_made_as_wished_and_the_documents_stay(page: Page) -> None
     expect(page.locator(".tile", has_text="Valid").locator("strong")).to_have_text(re.compile(r"\d+%"))
     expect(page.locator(".tile", has_text="New").locator("strong")).to_have_text(re.compile(r"\d+%"))
     expect(page.locator("figure.tile .plot")).to_have_count(4)
+    expect(page.locator(".tile", has_text="Like the nearest").locator(".plot")).to_be_visible()
 
     page.get_by_role("tab", name="Documents").click()
     expect(page.locator("#question")).to_be_visible()

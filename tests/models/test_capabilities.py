@@ -105,7 +105,7 @@ def test_bounds_of_many_samples_add_up_to_one_and_samples_follow_them(name: str)
     by_chance = (
         tight.exp() * 2 / math.pi / n
     ).sqrt().sum() / 2  # how far shares are off, all in all, if they are right
-    assert (shares - tight.exp()).abs().sum() / 2 < by_chance + 0.02
+    assert (shares - tight.exp()).abs().sum() / 2 < by_chance + 0.05  # the bound itself may be that far off, as above
 
 
 @pytest.mark.parametrize("name", [name for name in having(Density, "lower bound") if name not in of_integers(NAMES)])

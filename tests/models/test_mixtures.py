@@ -425,3 +425,8 @@ def test_leaves_of_smoothing_have_seen_everything() -> None:
     p = leaves.log_table().exp()
     torch.testing.assert_close(p.sum(-1), torch.ones(5, 2).double())
     torch.testing.assert_close(p[0, 0, 1].item(), (1 / 25) / 11)  # of 11 counts, a 25th of one: all saw 20, and 1 each
+
+
+def test_weights_that_are_neither_learned_nor_uniform_are_refused() -> None:
+    with pytest.raises(ValueError, match="weights are 'learned' or 'uniform', not 'foo'"):
+        build("mixture", Integers((2,), 0, 1), weights="foo")

@@ -188,15 +188,24 @@ def test_of_a_range_values_are_drawn_as_the_model_finds_them(model: TransformerL
 @pytest.mark.parametrize(
     ("wishes", "message"),
     [
-        ({"QED": "0.99"}, "QED 0.99 is out of reach: .* from 0.295 to 0.905"),
-        ({"QED": "0.95.."}, "from 0.295 to 0.905"),
-        ({"weight": "..200"}, "from 249 to 351"),
+        ({"QED": "0.99"}, r"99.8 % of the molecules that the model has learned have 0.295 to 0.905; .* 0\.99\.\."),
+        ({"weight": "200"}, r"have 249 to 351; .* such as \.\.200"),
         ({"TPSA": "60"}, "can be told QED, weight; give a range for TPSA"),
     ],
 )
-def test_wishes_beyond_reach_say_what_is_within(model: TransformerLM, wishes: dict[str, str], message: str) -> None:
+def test_values_beyond_reach_say_what_is_within(model: TransformerLM, wishes: dict[str, str], message: str) -> None:
     with pytest.raises(WishImpossible, match=message):
         prompted(model, read_wishes(wishes, None))
+
+
+def test_of_a_range_beyond_all_tokens_the_nearest_is_told(model: TransformerLM) -> None:
+    """The bins end where 0.1 % of what was learned begin: such molecules exist."""
+    for wishes, told in (
+        ({"QED": "0.95.."}, "<QED 0.90>"),
+        ({"QED": "0.91..0.93"}, "<QED 0.90>"),
+        ({"QED": "..0.2", "weight": "351.5..360"}, "<QED 0.30><weight 350>"),
+    ):
+        assert shown(model, prompted(model, read_wishes(wishes, None))) == [f"<|bos|>{told}<molecule>"]
 
 
 def test_what_cannot_be_told_is_left_to_rejection(model: TransformerLM) -> None:
@@ -222,8 +231,8 @@ def test_a_model_without_conditions_cannot_be_told_a_value() -> None:
 
 
 def test_wishes_as_people_write_them() -> None:
-    wishes = read_wishes({"QED": " 0.8 ", "logP": "-1..2", "SA": "-3"}, "c1ccccc1")
-    assert wishes.values == {"QED": 0.8, "SA": -3}
+    wishes = read_wishes({"QED": " 0.8 ", "logP": "-1..2", "SA": "-3", "weight": ".9"}, "c1ccccc1")
+    assert wishes.values == {"QED": 0.8, "SA": -3, "weight": 0.9}
     assert wishes.ranges == {"logP": (-1, 2)}
     assert wishes
     assert not read_wishes({}, None)

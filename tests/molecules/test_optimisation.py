@@ -7,7 +7,9 @@ import torch
 from rdkit import Chem
 
 from genaisys.models.transformer import TransformerLM, gpt
+from genaisys.molecules.generators import load_generator
 from genaisys.molecules.optimisation import CannotOptimise, Optimisation, optimise, stream_optimisation
+from genaisys.molecules.rewards import Rewards, Score
 from genaisys.tokenizers import smiles_tokenizer
 
 
@@ -38,11 +40,36 @@ def test_the_mean_score_rises_and_the_prior_stays(prior: TransformerLM) -> None:
     assert all(torch.equal(*pair) for pair in zip(before, prior.parameters(), strict=True))
 
 
-def test_what_is_seen_too_often_is_no_longer_rewarded(prior: TransformerLM) -> None:
+def test_ring_systems_that_are_seen_too_often_are_worth_nothing() -> None:
+    rewards = Rewards(lambda mols: [0.5] * len(mols), scaffold_limit=2)
+    phenyls, chains = ["C" * n + "c1ccccc1" for n in range(1, 5)], ["C" * n for n in range(1, 5)]
+    assert rewards.of(phenyls[:3])[0].tolist() == [0.5, 0.5, 0]
+    assert rewards.of(["C1CCCC1C", *chains])[0].tolist() == [0.5] * 5  # another ring, and none: each is of its own kind
+    assert rewards.of([phenyls[3], "CC", "CC", "C(C"])[0].tolist() == [0, 0.5, 0, 0]
+    assert len(rewards.scores) == 9  # the score itself stays
+    assert Rewards(lambda mols: [0.5] * len(mols), None).of(phenyls)[0].tolist() == [0.5] * 4
+
+
+def test_each_molecule_is_asked_for_once_and_all_new_ones_together() -> None:
+    asked: list[list[str]] = []
+
+    def score(mols: list[Chem.Mol]) -> list[float]:
+        asked.append([Chem.MolToSmiles(mol) for mol in mols])
+        return [0.5] * len(mols)
+
+    rewards = Rewards(score, None)
+    rewards.of(["CO", "OC", "CC", "C("])
+    rewards.of(["CC", "CCO"])
+    rewards.of(["CC"])
+    assert asked == [["CO", "CC"], ["CCO"]]
+
+
+def test_what_is_too_often_seen_is_left(prior: TransformerLM) -> None:
+    """Few of the chains are oxygen alone: one reward for each is not worth to stay there."""
     means: list[float] = []
     settings = Optimisation(steps=40, batch_size=64, learning_rate=3e-3, sigma=10, scaffold_limit=1)
     optimise(prior, share_of_oxygen, settings, lambda step, mean: means.append(mean))
-    assert sum(means[-5:]) / 5 < 0.7  # all have the same scaffold, none
+    assert sum(means[-5:]) / 5 < 0.7
 
 
 def test_a_score_that_fails_drops_its_molecule_only(prior: TransformerLM) -> None:
@@ -56,6 +83,28 @@ def test_a_score_that_fails_drops_its_molecule_only(prior: TransformerLM) -> Non
     assert found.unscored > 0
     assert found.scores
     assert all(Chem.MolFromSmiles(smiles).GetNumAtoms() > 2 for smiles in found.scores)
+    assert found.problem
+
+
+@pytest.mark.parametrize(
+    ("score", "problem"),
+    [
+        (lambda mols: [6.5] * len(mols), "6.5 is not from 0 to 1"),
+        (lambda mols: [math.nan] * len(mols), "nan is not from 0 to 1"),
+        (lambda mols: [mols[0].nonsense], "AttributeError: .*nonsense"),
+        (lambda mols: [], "0 scores for 1 molecules"),
+    ],
+)
+def test_a_score_that_gives_nothing_is_refused_with_its_reason(
+    prior: TransformerLM, score: Score, problem: str
+) -> None:
+    with pytest.raises(CannotOptimise, match=problem):
+        optimise(prior, score, Optimisation(steps=5))
+
+
+def test_a_model_that_is_told_conditions_does_not_search() -> None:
+    with pytest.raises(CannotOptimise, match="take the one that it began with"):
+        optimise(load_generator("smiles-gpt-conditional"), share_of_oxygen, Optimisation(steps=1))
 
 
 def test_the_same_seed_finds_the_same(prior: TransformerLM) -> None:

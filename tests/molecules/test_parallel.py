@@ -18,6 +18,22 @@ def test_many_items_keep_their_order_in_processes() -> None:
     assert progress[-1] == 2100
 
 
+def test_a_script_that_begins_at_once_is_told_what_it_lacks(tmp_path: Path) -> None:
+    """The processes import it, would begin too, and end."""
+    script = tmp_path / "script.py"
+    script.write_text("""\
+import math
+from genaisys.molecules.parallel import NoProcesses, for_each
+
+try:
+    for_each(math.sqrt, [0] * 2100)
+except NoProcesses as error:
+    print(error)
+""")
+    told = subprocess.run([sys.executable, str(script)], capture_output=True, text=True).stdout
+    assert '`if __name__ == "__main__":`' in told
+
+
 def test_ctrl_c_is_not_commented_on_by_the_processes(tmp_path: Path) -> None:
     """A terminal sends it to all of them: one is at work then, and the others wait for work."""
     script = tmp_path / "script.py"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rdkit import Chem
 
 from genaisys.errors import GenaisysError
+from genaisys.molecules.drawing import write_molecules
 from genaisys.molecules.files import MoleculesUnreadable, read_molecules, read_smiles
 from genaisys.molecules.parsing import LONGEST, MOST_ATOMS, NotAMolecule, _grammar, canonical, parse, parsed
 
@@ -27,8 +28,9 @@ def test_equal_molecules_have_one_canonical_smiles() -> None:
         ("CC)C", "a branch that is closed and was not opened .at position 3."),
         ("C1CC", "a ring that is not closed .ring 1, opened at position 2."),
         ("CC[NH", "a bracket that is not closed .at position 3."),
-        ("CC(C)(C)(C)C", "an atom with too many bonds .C, atom 2."),
-        ("c1cccc1", "a ring that is not aromatic"),
+        ("CC(C)(C)(C)C", "an atom with too many bonds .C, atom 2, at position 2."),
+        ("CCc1cccc1", "an aromatic ring that cannot be given alternating bonds .C, atom 3, at position 3."),
+        ("CCcC", "an aromatic atom that is in no ring .C, atom 3, at position 3."),
         ("CC é", "a character that SMILES does not have .' ' at position 3."),
         ("hello", "a letter that is no atom .'h' at position 1."),
         ("CC==C", "a sign that cannot stand where it does .'=' at position 4."),
@@ -85,6 +87,13 @@ def test_rejects_of_a_file_are_counted_by_reason(tmp_path: Path) -> None:
     library = read_molecules(file)
     assert library.smiles == ["CCO", "c1ccccc1"]
     assert library.rejects == {"a branch that is not closed": 2, "a ring that is not closed": 1, "empty": 1}
+    assert [(each.line, each.smiles, each.position) for each in library.rejected] == [
+        (3, "", None), (4, "CC(C", 3), (5, "CCC(", 4), (6, "C1CC", 2)
+    ]  # fmt: skip
+    table = tmp_path / "some.csv"
+    table.write_text(f'name,smiles\n"of two\nlines",CCO\nb,{"C" * 600}\n')
+    (reject,) = read_molecules(table).rejected
+    assert (reject.line, reject.reason, len(reject.smiles)) == (4, "longer than 500 characters", 60)
 
 
 def test_tables_have_a_column_of_smiles(tmp_path: Path) -> None:
@@ -94,6 +103,29 @@ def test_tables_have_a_column_of_smiles(tmp_path: Path) -> None:
     table.write_text("name,formula\n")
     with pytest.raises(MoleculesUnreadable, match="no column smiles"):
         read_smiles(table)
+
+
+def test_sdf_is_read_as_it_is_written(tmp_path: Path) -> None:
+    smiles = ["CCO", "C[C@H](N)O", "CC(=O)[O-].[Na+]", "c1ccncc1"]
+    file = tmp_path / "some.sdf"
+    write_molecules(smiles, file)
+    assert [canonical(each) for each in read_smiles(file)] == [canonical(each) for each in smiles]
+    assert read_molecules(file).rejected == []
+
+
+def test_records_that_cannot_be_used_are_named_by_their_line(tmp_path: Path) -> None:
+    file = tmp_path / "some.sdf"
+    neopentane = Chem.MolFromSmiles("CC(C)(C)(C)C", sanitize=False)
+    blocks = [Chem.MolToMolBlock(mol, kekulize=False) for mol in (Chem.MolFromSmiles("CCO"), neopentane)]
+    file.write_text("$$$$\n".join([*blocks, "name\n\n\nno structure\n"]) + "$$$$\n\n")
+    library = read_molecules(file)
+    assert library.smiles == ["CCO"]
+    places = [blocks[0].count("\n") + 2, sum(block.count("\n") for block in blocks) + 3]
+    reasons = ["an atom with too many bonds", "empty"]
+    assert [(each.line, each.reason) for each in library.rejected] == list(zip(places, reasons, strict=True))
+    file.write_text(blocks[0].replace("M  END", "\n" * 3000 + "M  END"))
+    with pytest.raises(MoleculesUnreadable, match="at most 2,000 can be read"):
+        read_molecules(file)
 
 
 def test_unreadable_files_are_plain_errors(tmp_path: Path) -> None:

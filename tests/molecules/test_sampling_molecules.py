@@ -12,6 +12,7 @@ from genaisys.models.transformer import TransformerLM, gpt, llama, teenygpt
 from genaisys.models.transformer.lockstep import sample_many
 from genaisys.molecules.drawing import CannotWrite, draw_grid, write_molecules
 from genaisys.molecules.generators import GeneratorMissing, load_generator
+from genaisys.molecules.parsing import NotAMolecule
 from genaisys.molecules.properties import PROPERTIES, properties, properties_of
 from genaisys.molecules.sampling import CannotSample, MoleculeSampling, raw_smiles, sample_molecules, stream_molecules
 from genaisys.molecules.wishes import Wishes, WishImpossible, read_range, read_substructure, written_range
@@ -160,11 +161,45 @@ def test_a_star_stands_for_any_atom() -> None:
     assert not Chem.MolFromSmiles("c1ccccc1").HasSubstructMatch(pattern)
 
 
+@pytest.mark.parametrize(
+    "smarts",
+    ["[c,n]1[c,n][c,n][c,n][c,n]1", "[#6]~[#7]", "C@C", "[C;H2]", "[CX4]", "[R]", "[NX3H2]", "[cr5]", "[D3]",
+     "[$(C=O)]N", "a1aaaaa1", "[A]", "[!C]", "[C^2]", "cC(=O)N"],
+)  # fmt: skip
+def test_smarts_is_known_by_signs_that_only_it_has(smarts: str) -> None:
+    assert read_substructure(smarts).GetNumAtoms()
+
+
+@pytest.mark.parametrize(
+    ("smiles", "position"),
+    [("c1cccc1", 1), ("CC(C)(C)(C)C", 2), ("CC(", 3), ("C" * 600, None), ("C[C@H](C", 7), ("[Na+].C(", 8), ("", None)],
+)
+def test_bad_smiles_is_no_pattern(smiles: str, position: int | None) -> None:
+    """As SMARTS the first two can be read, and no molecule has them."""
+    with pytest.raises(NotAMolecule) as caught:
+        read_substructure(smiles)
+    assert caught.value.position == position
+
+
 def test_what_cannot_be_had_is_given_up_with_a_reason(chemist: Words) -> None:
-    with pytest.raises(WishImpossible, match=r"67% valid.*2 were found.*widen"):
+    with pytest.raises(WishImpossible, match=r"67% valid.*2 were found among 2; leave out unique"):
         sample_molecules(chemist, 3, MoleculeSampling(unique=True))
     with pytest.raises(WishImpossible, match="none was found"):
         sample_molecules(chemist, 1, MoleculeSampling(wishes=Wishes({"weight": (900.0, 901.0)})))
+
+
+def test_the_wish_that_is_the_hardest_is_named(chemist: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ethanol and benzene in turns."""
+    monkeypatch.setattr("genaisys.molecules.sampling._PATIENCE", 900)
+    wishes = Wishes({"weight": (78.0, 79.0), "rings": (50, math.inf)}, read_substructure("C"))
+    hardest = (
+        r"the fewest fulfilled was rings 50\.\. \(0 of 500; 99\.9 % of the molecules of MOSES have 0 to 5\): loosen"
+    )
+    with pytest.raises(WishImpossible, match=hardest):
+        sample_molecules(chemist, 1, MoleculeSampling(wishes=wishes))
+    wishes = Wishes({"rings": (0, 1)}, read_substructure("N"))
+    with pytest.raises(WishImpossible, match=r"fewest fulfilled was the substructure \(0 of 500\): loosen it$"):
+        sample_molecules(chemist, 1, MoleculeSampling(wishes=wishes))
 
 
 @pytest.mark.parametrize(
@@ -173,6 +208,14 @@ def test_what_cannot_be_had_is_given_up_with_a_reason(chemist: Words) -> None:
 def test_ranges(text: str, expected: tuple[float, float]) -> None:
     assert read_range(text, "logP") == expected
     assert written_range(*expected) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(".5...9", (0.5, 0.9)), ("...9", (-math.inf, 0.9)), ("-.5:", (-0.5, math.inf)), ("..9", (-math.inf, 9))],
+)
+def test_numbers_may_begin_with_their_point(text: str, expected: tuple[float, float]) -> None:
+    assert read_range(text, "logP") == expected
 
 
 @pytest.mark.parametrize("text", ["", "..", "3", "a..b", "3..2", "nan..2"])
@@ -185,9 +228,7 @@ def test_settings_without_meaning_and_missing_models() -> None:
     for settings in ({"temperature": 0.0}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_p": 1.5}):
         with pytest.raises(CannotSample):
             MoleculeSampling(**settings)
-    with pytest.raises(WishImpossible):
-        read_substructure("C((")
-    with pytest.raises(GeneratorMissing, match="genaisys train"):
+    with pytest.raises(GeneratorMissing, match=r"smiles-gpt and smiles-gpt-conditional are shipped.*genaisys train"):
         load_generator("no-such-model")
 
 

@@ -13,9 +13,10 @@ from genaisys.models import Integers
 from genaisys.training.loop import TrainingInterrupted
 from genaisys.training.metrics import Record
 from genaisys.zoo import runs
+from genaisys.zoo.catalogue import ZOO
 from genaisys.zoo.entries import Trainer
-from genaisys.zoo.runs import results_in
-from genaisys.zoo.table import as_markdown, published_rows, table, train_all, write_table
+from genaisys.zoo.runs import results_in, shipped_results
+from genaisys.zoo.table import as_markdown, numbers, published_rows, shipped_rows, table, train_all, write_table
 
 
 @pytest.fixture(autouse=True)
@@ -106,3 +107,20 @@ def test_what_others_reach_stands_below_in_the_same_units(tmp_path: Path) -> Non
     (idf,) = [row for row in published_rows("fashion-mnist") if row["name"] == "IDF"]
     assert Integers((1, 28, 28), 0, 255).bits_per_dimension(idf["test_nats"]) == pytest.approx(3.47)
     assert published_rows("mine") == []
+
+
+def test_every_model_is_measured_as_the_document_says() -> None:
+    rows = shipped_rows("digits")
+    assert [row["name"] for row in rows] == list(ZOO)
+    lines = (Path(__file__).parents[2] / "docs" / "zoo.md").read_text("utf-8").splitlines()
+    for row in rows:
+        assert f"| {' | '.join([row['name'], row['likelihood'], *numbers(row).values()])} |" in lines
+        assert row["seeds"] == 3
+    shipped = {result["name"]: result for result in shipped_results("digits")}
+    for row in rows:
+        if result := shipped.get(row["name"]):
+            assert result["parameters"] == row["parameters"]
+            assert (
+                abs(result["test_nats"] - row["test_nats"]) <= 1.2 * row["test_nats_deviation"] + 1e-3
+            )  # one of three
+    assert shipped_rows("mine") == []

@@ -72,11 +72,25 @@ def test_list_asks_the_code_what_each_model_can_do_and_shows_what_was_measured()
     }  # fmt: skip
     assert listed["factorised"]["measured"]["test_nats"] == pytest.approx(106.3, abs=0.1)
     assert listed["arm-transformer"]["abilities"]["completes"] == "an end"
-    people = run(app, ["zoo", "list"])
-    assert people.exit_code == 0, people.output
-    (line,) = [line for line in people.stdout.splitlines() if "factorised" in line]
-    assert "106.33" in line
-    assert "any part" in line
+    assert listed["pixelcnn"]["measured"]["seeds"] == 3  # which nobody has trained here
+    assert listed["factorised"]["measured"]["seeds"] == 1  # a run of one's own counts
+
+
+def test_list_fits_a_terminal_and_marks_what_the_book_compares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genaisys.commands.zoo.out", Console(file=(shown := StringIO()), force_terminal=True, width=120,
+                                                             color_system=None))  # fmt: skip
+    done = run(app, ["zoo", "list"])
+    assert done.exit_code == 0, done.output
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= 120
+    for name, marks in {
+        "factorised": ["exact", "yes", "–", "any part", "yes", "yes", "106.33 ± 0.00", "1.97", "0.03"],
+        "pixelcnn": ["exact", "yes", "–", "an end", "–", "–", "78.80 ± 0.21", "0.36", "0.68"],
+        "realnvp": ["bound", "–", "64 =", "–", "–", "–", "89.66 ± 0.04", "0.41", "0.04"],
+        "vae": ["bound", "–", "16 <", "–", "–", "–", "84.71 ± 0.25", "0.46", "0.03"],
+    }.items():
+        (line,) = [line for line in lines if line.split()[:1] == [name]]
+        assert line.split()[-len(" ".join(marks).split()) :] == " ".join(marks).split()
 
 
 def test_list_says_which_models_cannot_be_of_such_data(tmp_path: Path) -> None:
@@ -143,7 +157,8 @@ def test_failures_are_one_plain_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     tiny_entry("tiny", monkeypatch)
     assert run(app, ["zoo", "train", "factorised", "--output", "mine"]).exit_code == 0
     saved(torch.full((20, 1, 8, 8), 17), tmp_path / "seventeen.npy")
-    saved(torch.zeros(3, 2), tmp_path / "few.npy")
+    saved(torch.zeros(19, 2), tmp_path / "few.npy")
+    saved(torch.zeros(20, 2), tmp_path / "digits.npy")
     reals = saved(torch.randn(40, 4), tmp_path / "reals.npy")
     assert run(app, ["zoo", "train", "tiny", "--data", reals, "--output", "of-reals"]).exit_code == 0
     (tmp_path / "text.npy").write_text("hello")
@@ -155,7 +170,8 @@ def test_failures_are_one_plain_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (["train", "factorised", "--data", "no-such"], "there are no data 'no-such'"),
         (["train", "factorised", "--data", "no-such.npy"], "cannot be read"),
         (["train", "factorised", "--data", "text.npy"], "no array of numbers"),
-        (["train", "factorised", "--data", "few.npy"], "at least 10"),
+        (["train", "factorised", "--data", "few.npy"], "at least 20"),
+        (["train", "factorised", "--data", "digits.npy"], "digits.npy has the name of other data"),
         (["train", "factorised", "--data", "huge.npy"], "below 2^63"),
         (["train", "factorised", "--data", "wide.npy"], "expected a range of at most 65,536"),
         (["train", "factorised", "--data", "narrow.npy"], "20 rows of 0 numbers"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import gradio as gr
@@ -66,27 +67,27 @@ class MoleculeActions:
             return
         run = bench.begin(order.n, order.start)
         yield self._drawn(bench, "Loading the generator")
-        try:
-            yield from self._draw(bench, run, order)
-            yield from self._compare(bench, run)
-        except Exception as problem:
-            bench.problem = _sentence(plain(problem))
-        if bench.run == run:
-            bench.phase = "done"
-            yield self._drawn(bench, _outcome(bench))
+        yield from self._finish(bench, run, chain(self._draw(bench, run, order), self._compare(bench, run)))
 
     def fetch(self, bench: Bench) -> Iterator[Drawn]:
         """Fetch what is known over the network, because the visitor asks for it. -> progress, summary, grid"""
-        try:
-            yield from self._compare(bench, bench.run, may_fetch=True)
-        except Exception as problem:
-            bench.problem = _sentence(plain(problem))
-        bench.phase = "done"
-        yield self._drawn(bench, _outcome(bench))
+        bench.problem = ""  # of the last time that it was tried
+        yield from self._finish(bench, bench.run, self._compare(bench, bench.run, may_fetch=True))
 
     def stop(self, bench: Bench) -> None:
         """No more molecules; those that were found stay."""
         bench.stopped = True
+
+    def _finish(self, bench: Bench, run: int, work: Iterable[Drawn]) -> Iterator[Drawn]:
+        """Do the work of an order, and say what came of it, unless a newer order has taken its place."""
+        problem = ""
+        try:
+            yield from work
+        except Exception as error:
+            problem = _sentence(plain(error))
+        if bench.run == run:
+            bench.phase, bench.problem = "done", problem or bench.problem
+            yield self._drawn(bench, _outcome(bench))
 
     def _draw(self, bench: Bench, run: int, order: Any) -> Iterator[Drawn]:
         from genaisys.apps.molecules.orders import narrowest
@@ -98,10 +99,12 @@ class MoleculeActions:
         yield self._drawn(bench, "Writing the first molecules")
         try:
             for samples in stream_molecules(generator, order.n, order.sampling):
+                if bench.run != run:
+                    return
                 bench.counts = samples.counts
                 for smiles in samples.smiles[len(bench.proposals) :]:
                     bench.take(smiles)
-                if bench.stopped or bench.run != run:
+                if bench.stopped:
                     return
                 if time.monotonic() - drawn_at > REDRAW_SECONDS:
                     drawn_at = time.monotonic()
@@ -109,6 +112,8 @@ class MoleculeActions:
         except CannotBeTold:
             raise
         except WishImpossible:
+            if bench.run != run:
+                return
             found = f"Only {len(bench.proposals)} were found" if bench.proposals else "Nothing was found"
             bench.problem = (
                 f"{found}: the last 20,000 molecules that the generator wrote were not as you wish. Widen the ranges,"
@@ -121,20 +126,21 @@ class MoleculeActions:
             return
         bench.phase = "comparing"
         yield self._drawn(bench, "Comparing with known molecules")
-        for _, done, total in self.workshop.prepare():
+        for step, done, total in self.workshop.prepare():
             if bench.run != run:
                 return
             share = f": {done / total:.0%}" if total else ""
-            step = f"Reading 1.58 million known molecules, once{share}. All else can be used meanwhile"
-            yield render_progress(bench, step, done, total), gr.skip(), gr.skip()
+            line = f"{_sentence(step + share)} All else can be used meanwhile."
+            yield render_progress(bench, line, done, total), gr.skip(), gr.skip()
         known = self.workshop.known
         if known is None:  # the app is being stopped
             return
-        for start in range(0, len(bench.proposals), COMPARED_AT_ONCE):
-            bench.compare(bench.proposals[start : start + COMPARED_AT_ONCE], known)
+        proposals = bench.proposals
+        for start in range(0, len(proposals), COMPARED_AT_ONCE):
+            bench.compare(proposals[start : start + COMPARED_AT_ONCE], known)
             if bench.run != run:
                 return
-            yield self._drawn(bench, "Comparing with known molecules", start, len(bench.proposals))
+            yield self._drawn(bench, "Comparing with known molecules", start, len(proposals))
 
     # ---- looking at them
 
@@ -202,6 +208,7 @@ def _outcome(bench: Bench) -> str:
 def _columns(proposals: list[Proposal]) -> dict[str, list[str]]:
     found = [proposal.nearest for proposal in proposals]
     return {
+        "number": [str(proposal.number) for proposal in proposals],
         "nearest known": ["" if each is None else each.smiles for each in found],
         "similarity": ["" if each is None else f"{each.similarity:.3f}" for each in found],
         "known": ["" if p.is_known is None else str(p.is_known).lower() for p in proposals],

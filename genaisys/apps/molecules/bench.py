@@ -66,6 +66,11 @@ class Arrangement:
     low: float | None = None
     high: float | None = None
 
+    @property
+    def asks_what_is_known(self) -> bool:
+        """Whether it sorts or filters by what only a comparison with known molecules tells."""
+        return self.new_only or SIMILARITY in (self.sort, self.only)
+
     def shown(self, proposals: Sequence[Proposal]) -> list[Proposal]:
         kept = [proposal for proposal in proposals if self._keeps(proposal)]
         if not self.sort:
@@ -94,8 +99,7 @@ class Bench:
         run: counts the orders: whoever works for an older one stops.
         wanted: how many molecules were ordered.
         start: what each was to hold.
-        note: what came out, or what is wrong, in a line.
-        opened: the proposal whose details are shown, by its number.
+        problem: what went wrong, in a line; nothing where all went well.
     """
 
     phase: Phase = "empty"
@@ -107,13 +111,12 @@ class Bench:
     proposals: list[Proposal] = field(default_factory=list)
     arrangement: Arrangement = field(default_factory=Arrangement)
     problem: str = ""
-    opened: int | None = None
 
     def begin(self, wanted: int, start: Chem.Mol | None) -> int:
         """A new order, with nothing found yet. -> its run"""
         self.run += 1
         self.phase, self.stopped, self.problem = "loading", False, ""
-        self.wanted, self.start, self.counts, self.opened = wanted, start, None, None
+        self.wanted, self.start, self.counts = wanted, start, None
         self.proposals = []
         return self.run
 
@@ -144,12 +147,11 @@ class Bench:
             proposal.nearest = neighbour
 
 
-def diversity(proposals: Sequence[Proposal]) -> float | None:
-    """One minus the mean Tanimoto similarity of two of them, each with itself included (IntDiv of MOSES)."""
-    from genaisys.molecules.tanimoto import mean_powers
+def alikeness(proposals: Sequence[Proposal]) -> list[float]:
+    """Tanimoto's similarity of every two of them."""
+    from genaisys.molecules.tanimoto import similarities
 
-    if len(proposals) < 2:
-        return None
     rows = np.frombuffer(b"".join(proposal.fingerprint for proposal in proposals), np.uint8)
-    similarity, _ = mean_powers(rows.reshape(len(proposals), -1))
-    return 1 - float(similarity.mean())
+    packed = rows.reshape(len(proposals), -1)
+    pairs: list[float] = similarities(packed, packed).numpy()[np.triu_indices(len(proposals), 1)].tolist()
+    return pairs

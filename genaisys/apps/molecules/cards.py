@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
+from statistics import fmean, median
 
 from genaisys.apps.markup import shown
-from genaisys.apps.molecules.bench import SIMILARITY, Bench, Proposal, diversity
+from genaisys.apps.molecules.bench import SIMILARITY, Bench, Proposal, alikeness
 from genaisys.apps.molecules.labels import LABELS, MAIN
-from genaisys.apps.molecules.plots import comparison, marked
+from genaisys.apps.molecules.plots import comparison, marked, similarities
 from genaisys.molecules.distributions import distributions
 
 HONEST = (
@@ -29,6 +29,12 @@ WELCOME = (
     f" like it.</p><p>{HONEST}</p><div class='chips'>"
     + "".join(f"<button class='chip' data-order='{shown(order)}'>{name}</button>" for name, order in _EXAMPLES)
     + "</div></div>"
+)
+
+
+_UNKNOWN = (
+    "<p class='lacking' role='status'>Which are new, and how like known ones they are, cannot be told"
+    " until MOSES is fetched: they are not sorted or filtered by it.</p>"
 )
 
 
@@ -53,9 +59,10 @@ def render_summary(bench: Bench, offer_moses: bool) -> str:
     count = f"{len(proposals)} proposal{'s' if len(proposals) != 1 else ''}"
     rest = f"<span>{hidden} hidden by the filter</span>" if hidden else ""
     kinds = "".join(f"<button data-do='save' data-kind='{kind}'>{name}</button>" for kind, name in SAVED_AS.items())
+    lacking = _UNKNOWN if offer_moses and bench.arrangement.asks_what_is_known else ""
     return (
         f"<header><h1>{count}</h1>{rest}<span class='save'>Save as {kinds}</span></header>"
-        f"<p class='honest'>{HONEST}</p><div class='numbers'>{''.join(tiles)}{''.join(plots)}</div>"
+        f"<p class='honest'>{HONEST}</p><div class='numbers'>{''.join(tiles)}{''.join(plots)}</div>{lacking}"
     )
 
 
@@ -103,21 +110,30 @@ def _novelty(proposals: Sequence[Proposal], offer_moses: bool) -> str:
             "<div class='tile offer'><b>New?</b><span>To compare with known molecules, MOSES has to be fetched once"
             " (52 MB).</span><button data-do='fetch'>Fetch it</button></div>"
         )
-    looked_up = [proposal for proposal in proposals if proposal.is_known is not None]
-    if not looked_up or len(looked_up) < len(proposals):
+    nearest = [proposal.nearest.similarity for proposal in proposals if proposal.nearest is not None]
+    if not nearest or len(nearest) < len(proposals):
         return _tile("New", "…", "being compared with what is known")
-    share = sum(not proposal.is_known for proposal in looked_up) / len(looked_up)
-    return _tile("New", f"{share:.0%}", "not among 1.58 million known ones (MOSES)")
+    share = sum(not proposal.is_known for proposal in proposals) / len(proposals)
+    return _tile("New", f"{share:.0%}", "not among 1.58 million known ones", _likeness("Like the nearest", nearest))
 
 
 def _diversity(proposals: Sequence[Proposal]) -> str:
-    value = diversity(proposals)
-    share = "–" if value is None else f"{value:.2f}"
-    return _tile("Different", share, "0: all alike, 1: nothing in common; known ones: 0.86")
+    """One minus the mean similarity of two: for many, IntDiv of MOSES, which compares each with itself as well."""
+    pairs = alikeness(proposals) if len(proposals) > 1 else []
+    share = f"{1 - fmean(pairs):.2f}" if pairs else "–"
+    plot = _likeness("Like each other", pairs) if pairs else ""
+    return _tile("Different", share, "1: nothing in common; known ones: 0.86", plot)
 
 
-def _tile(name: str, value: str, explanation: str) -> str:
-    return f"<div class='tile'><b>{name}</b><strong>{value}</strong><span>{explanation}</span></div>"
+def _tile(name: str, value: str, explanation: str, plot: str = "") -> str:
+    return f"<div class='tile'><b>{name}</b><strong>{value}</strong><span>{explanation}</span>{plot}</div>"
+
+
+def _likeness(title: str, values: Sequence[float]) -> str:
+    return (
+        f"<figure><b>{title}</b>{similarities(values)}"
+        "<figcaption><span>0%</span><span>100%</span></figcaption></figure>"
+    )
 
 
 def _plot(name: str, values: Sequence[float]) -> str:

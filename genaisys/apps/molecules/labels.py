@@ -29,7 +29,7 @@ class Label:
 LABELS: Mapping[str, Label] = {
     "QED": Label("Drug-likeness", "QED", "0 to 1: how much it is built like known medicines.", 2),
     "logP": Label("Oiliness", "logP", "Below 0 it prefers water, above 3 fat.", 1),
-    "SA": Label("Ease of making", "SA", "An estimate: 1 is easy to make, 10 very hard.", 1),
+    "SA": Label("Effort to make", "SA", "An estimate: 1 is easy to make, 10 very hard.", 1),
     "weight": Label("Weight", "g/mol", "Most medicines in tablets have less than 500.", 0),
     "TPSA": Label("Polar surface", "TPSA", "In Å². Above 140, little gets through a cell’s wall.", 0),
     "rings": Label("Rings", "", "How many rings of atoms it has.", 0),

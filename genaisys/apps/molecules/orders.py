@@ -14,11 +14,9 @@ from genaisys.apps.molecules.labels import LABELS
 from genaisys.errors import GenaisysError
 from genaisys.molecules.distributions import distributions
 from genaisys.molecules.parsing import parse
-from genaisys.molecules.profiles import ATOMS
+from genaisys.molecules.reach import require_reach
 from genaisys.molecules.sampling import MoleculeSampling
-from genaisys.molecules.wishes import Wishes, WishImpossible, pattern_of
-
-_LARGEST_START = 27  # heavy atoms: no molecule of MOSES has more
+from genaisys.molecules.wishes import Wishes, pattern_of
 
 
 class OrderUnreadable(GenaisysError):
@@ -64,20 +62,11 @@ def read_start(smiles: str) -> Chem.Mol:
 
     Raises:
         NotAMolecule: it is none.
-        WishImpossible: it is larger than what the generator writes, or has atoms that it does not know.
+        WishImpossible: it is larger than what the generator writes, or has atoms or rings that it does not know.
     """
-    mol = parse(smiles)
-    if mol.GetNumAtoms() > _LARGEST_START:
-        raise WishImpossible(
-            f"this start has {mol.GetNumAtoms()} atoms, and the molecules made here have at most {_LARGEST_START}"
-            " (without hydrogen): take a part of it, such as its rings"
-        )
-    foreign = sorted({_symbol(atom) for atom in mol.GetAtoms()} - ATOMS - {"*"})
-    if foreign:
-        raise WishImpossible(
-            f"the generator has never seen {', '.join(foreign)}: it writes C, N, O, S, F, Cl and Br without charge"
-        )
-    return pattern_of(mol)
+    start = pattern_of(parse(smiles))
+    require_reach(Wishes(substructure=start))
+    return start
 
 
 def narrowest(wishes: Wishes) -> str:
@@ -88,11 +77,6 @@ def narrowest(wishes: Wishes) -> str:
         return ""
     name = min(shares, key=shares.__getitem__)
     return f"The narrowest wish is {LABELS[name].name.lower()}: {shares[name]:.1%} of known molecules have it."
-
-
-def _symbol(atom: Chem.Atom) -> str:
-    charge = atom.GetFormalCharge()
-    return atom.GetSymbol() + (f" with charge {charge:+d}" if charge else "")
 
 
 def _range(sent: Any, name: str) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Small plots as SVG: how a property is spread among known molecules, and among those that are shown."""
+"""Small plots as SVG: how properties and similarities are spread, among known molecules and those that are shown."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from genaisys.molecules.distributions import Distribution
 
 _BARS = 12  # of what is shown: there are only tens of molecules
+_TWENTIETHS = 20  # of what lies from 0 to 1
 _HEIGHT = 100
 
 
@@ -20,16 +21,23 @@ def comparison(distribution: Distribution, values: Sequence[float]) -> str:
     bins = len(distribution.counts)
     merged = max(1, bins // _BARS)
     width = (distribution.high - distribution.low) / bins
-    bars = [0.0] * -(-bins // merged)
-    for value in values:
-        place = int((value - distribution.low) / width) // merged
-        bars[min(max(place, 0), len(bars) - 1)] += 1 / len(values) / merged
+    found = _counts([(value - distribution.low) / width / merged for value in values], -(-bins // merged))
+    bars = [count / len(values) / merged for count in found]
     known = [count / sum(distribution.counts) for count in distribution.counts]
     top = max(*known, *bars)
     return (
         f"<svg class='plot' viewBox='0 0 {bins} {_HEIGHT}' preserveAspectRatio='none' aria-hidden='true'>"
         f"<path class='known' d='{_steps([_HEIGHT * share / top for share in known], 1)}'/>"
         f"<path class='shown' d='{_steps([_HEIGHT * share / top for share in bars], merged)}'/></svg>"
+    )
+
+
+def similarities(values: Sequence[float]) -> str:
+    """What lies from 0 to 1 as bars, of which the highest reaches the top."""
+    bars = _counts([value * _TWENTIETHS for value in values], _TWENTIETHS)
+    return (
+        f"<svg class='plot' viewBox='0 0 {_TWENTIETHS} {_HEIGHT}' preserveAspectRatio='none' aria-hidden='true'>"
+        f"<path class='shown' d='{_steps([_HEIGHT * count / max(bars) for count in bars], 1)}'/></svg>"
     )
 
 
@@ -42,6 +50,14 @@ def marked(distribution: Distribution, value: float) -> str:
         f"<path class='known' d='{silhouette(distribution)}'/>"
         f"<path class='here' d='M{place:.2f} 0V{_HEIGHT}'/></svg>"
     )
+
+
+def _counts(places: Sequence[float], bars: int) -> list[int]:
+    """How many lie in each bar, which is one wide; what lies outside is in the first or the last."""
+    counts = [0] * bars
+    for place in places:
+        counts[min(max(int(place), 0), bars - 1)] += 1
+    return counts
 
 
 def _steps(heights: Sequence[float], width: int) -> str:

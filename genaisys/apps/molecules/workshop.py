@@ -16,7 +16,9 @@ if TYPE_CHECKING:  # RDKit and torch take seconds to load, and the page should o
 
 _LOOK = 0.3  # seconds between two looks at how far the preparation is
 
-Step = tuple[str, int, int]  # what is being done, molecules done, of how many
+Step = tuple[str, int, int]  # what is being done, how much of it is done, of how much or 0
+
+_FIRST: Step = "making known molecules ready", 0, 0
 
 
 class _Closing(Exception):
@@ -31,7 +33,7 @@ class Workshop:
         self._known: KnownMolecules | None = None
         self._loading, self._starting = Lock(), Lock()
         self._preparation: Thread | None = None
-        self._step: Step = ("", 0, 0)
+        self._step = _FIRST
         self._failure: Exception | None = None
         self._closing = Event()
 
@@ -75,7 +77,7 @@ class Workshop:
         """
         with self._starting:
             if self._known is None and (self._preparation is None or not self._preparation.is_alive()):
-                self._failure = None
+                self._step, self._failure = _FIRST, None
                 self._preparation = Thread(target=self._prepare, name="prepare known molecules", daemon=True)
                 self._preparation.start()
         while self._preparation is not None and self._preparation.is_alive():

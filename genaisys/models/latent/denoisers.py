@@ -54,7 +54,7 @@ class Denoiser(nn.Module, ABC):
 
     @abstractmethod
     def decoder(self, z: Tensor) -> Distribution:
-        """``p(x | z_1)``, of data of the space. [B, *shape]"""
+        """``p(x | z_1)``, of integers of the space, or of real numbers in the units of networks. [B, *shape]"""
 
     def before(self, z: Tensor, t: Tensor) -> Normal:
         """``p(z_(t-1) | z_t)``. [B, *shape], [B]"""
@@ -73,7 +73,8 @@ class NoiseDenoiser(Denoiser):
     arXiv:2102.09672). At t = 1 it is beta_1, or between that and the first that is above 0. On integers p(x | z_1) is a
     Gaussian that is rounded, whose outer bins are infinite; and an estimate of x that lies beyond them is brought back,
     since near T, where hardly anything of x is left in z_t, it is the error of the noise many times over. In training
-    it is not, which would take the gradient away.
+    it is not, which would take the gradient away. Real numbers have no such range: they need a schedule whose last
+    steps are no larger than the others, as ``log_snr_schedule`` is and ``cosine_schedule`` is not.
     """
 
     def __init__(

@@ -1,30 +1,27 @@
-"""Pictures of codes: where they lie, which are in use, and what each level adds. All are PNG files."""
+"""Pictures of codes, on the axes of a figure: where they lie, which are in use, and what each level adds."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from genaisys.models.base import inference
-from genaisys.models.conditionals import Gaussians
-from genaisys.models.latent.diagnostics import kl_per_dimension, variances_of_means
+from genaisys.models.latent.diagnostics import variances_of_means
 from genaisys.models.latent.flow_posterior import drawn
 from genaisys.models.latent.hierarchy import HierarchicalVAE
-from genaisys.models.latent.priors import StandardNormalPrior
 from genaisys.models.latent.vae import VAE
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 _GRID = 200  # points along each side of the prior's picture
 _REGIONS = (0.0, 0.5, 0.9, 0.99)  # how much of the prior is in the regions that are drawn
 _SHADES = ("0.6", "0.76", "0.9")
 
 
-def draw_codes(model: VAE, x: Tensor, file: Path, classes: Tensor | None = None) -> None:
+def plot_codes(axes: Axes, model: VAE, x: Tensor, classes: Tensor | None = None) -> None:
     """Codes of data over the prior: holes are where the prior is and codes are not (book figures 5.8-5.13).
 
     With two dimensions the prior is drawn as the regions where it is densest, whatever its peaks; with more, by as many
@@ -39,8 +36,6 @@ def draw_codes(model: VAE, x: Tensor, file: Path, classes: Tensor | None = None)
         codes = drawn(model.posterior_of(model.space.validated(x)), 1)[0][0]  # [N, L]
         samples = p.sample((len(x),))
         first, second = variances_of_means(model, x).topk(2).indices.sort().values.tolist()
-        figure = _figure(5.5, 5)
-        axes = figure.subplots()
         if codes.shape[1] == 2:
             low, high = torch.cat([codes, samples]).aminmax(dim=0)
             sides = [torch.linspace(a - 0.5, b + 0.5, _GRID).to(codes) for a, b in zip(low, high, strict=True)]
@@ -48,7 +43,6 @@ def draw_codes(model: VAE, x: Tensor, file: Path, classes: Tensor | None = None)
             order = mass.argsort(descending=True)
             denser = torch.empty_like(mass).scatter(0, order, mass[order].cumsum(0)).view(_GRID, _GRID)
             axes.contourf(*(side.cpu() for side in sides), denser.T.cpu(), levels=_REGIONS, colors=_SHADES)
-            axes.set_title("grey: a half, 90 % and 99 % of the prior", fontsize=10)
         else:
             axes.scatter(samples[:, first].cpu(), samples[:, second].cpu(), s=5, color="0.75", label="prior")
     across, up = codes[:, [first, second]].T.cpu()
@@ -56,45 +50,26 @@ def draw_codes(model: VAE, x: Tensor, file: Path, classes: Tensor | None = None)
         axes.scatter(across, up, s=5, label="codes")
     else:
         drawing = axes.scatter(across, up, s=5, c=classes.cpu(), cmap="tab10")
-        figure.colorbar(drawing, label="class of a code")
-    axes.set(xlabel=f"dimension {first + 1}", ylabel=f"dimension {second + 1}")
+        axes.figure.colorbar(drawing, ax=axes, label="class of a code")
+    grey = "; grey: 50, 90 and 99 % of the prior" if codes.shape[1] == 2 else ""
+    axes.set(xlabel=f"dimension {first + 1}{grey}", ylabel=f"dimension {second + 1}")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend()
-    figure.savefig(file, format="png", dpi=120)
+        axes.legend(frameon=False)
 
 
-def draw_units(model: VAE, x: Tensor, file: Path) -> None:
-    """How far each dimension of the codes is in use: the variance of its mean, and its KL where that is of its own."""
+def plot_variances(axes: Axes, model: VAE, x: Tensor) -> None:
+    """How far each dimension of the codes is in use: the variance of its mean (Burda et al. 2016)."""
     variances = variances_of_means(model, x).cpu()
-    by_itself = isinstance(model.posterior, Gaussians) and isinstance(model.prior, StandardNormalPrior)
-    figure = _figure(10 if by_itself else 5, 3.5)
-    axes = figure.subplots(1, 2 if by_itself else 1, squeeze=False)[0]
-    places = range(1, len(variances) + 1)
-    axes[0].bar(places, variances.clamp_min(1e-6))
-    axes[0].axhline(0.01, color="C3", label="active above 0.01")
-    axes[0].set(xlabel="dimension", ylabel="variance of the mean", yscale="log")
-    axes[0].legend(loc="lower right")
-    if by_itself:
-        axes[1].bar(places, kl_per_dimension(model, x).cpu())
-        axes[1].set(xlabel="dimension", ylabel="KL (nats)")
-    figure.savefig(file, format="png", dpi=120)
+    axes.bar(range(1, len(variances) + 1), variances.clamp_min(1e-6))
+    axes.axhline(0.01, color="C3", label="active above 0.01")
+    axes.set(xlabel="dimension", ylabel="variance of the mean", yscale="log")
+    axes.legend(loc="lower right")
 
 
-def draw_levels(model: HierarchicalVAE, x: Tensor, file: Path) -> None:
+def plot_levels(axes: Axes, model: HierarchicalVAE, x: Tensor) -> None:
     """The KL of each level: one near zero has collapsed."""
     with inference(model):
         kl = model.passed(model.space.validated(x)).kl.mean(0).cpu()  # [T]
-    figure = _figure(4, 3.5)
-    axes = figure.subplots()
-    axes.bar(range(1, len(kl) + 1), kl)
-    axes.set(xlabel="level, from the data up", ylabel="KL (nats)", xticks=range(1, len(kl) + 1))
-    figure.savefig(file, format="png", dpi=120)
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no window, and no state of pyplot's
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    levels = range(1, len(kl) + 1)
+    axes.bar(levels, kl)
+    axes.set(xlabel="level, from the data up", ylabel="KL (nats)", xticks=levels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from torch import nn
 
@@ -18,7 +18,7 @@ from genaisys.models.latent.denoisers import (
     PerStep,
     TimeConditioned,
 )
-from genaisys.models.latent.diffusion import DiffusionModel
+from genaisys.models.latent.diffusion import DiffusionModel, Objective
 from genaisys.models.latent.flow_posterior import FlowPosterior, PosteriorFlow
 from genaisys.models.latent.flow_prior import FlowPrior, coupling_flow
 from genaisys.models.latent.householder import HouseholderFlow
@@ -38,6 +38,7 @@ _Space = Integers | Reals
 _Decoder = Literal["gaussian", "logistics", "categorical", "bernoulli"]
 _LOGISTICS = 3  # components for each dimension
 _PRIOR_WIDTH = 64  # of networks of codes, or of points of a grid
+Predicted = Literal["data", "noise", "noise and variance"]  # by the network of a diffusion model
 
 
 class NoSuchPart(GenaisysError):
@@ -223,16 +224,23 @@ def diffusion(
     width: int = 256,
     blocks: int = 3,
     dropout: float = 0.1,
-    schedule: str = "cosine",
-    predicts: Literal["data", "noise", "noise and variance"] = "noise",
-    objective: Literal["bound", "simple", "hybrid"] = "bound",
+    schedule: str | None = None,
+    predicts: Predicted = "noise",
+    objective: Objective = "bound",
     net_per_step: bool = False,
 ) -> DiffusionModel:
     """A diffusion model with any of ``SCHEDULES``, and one network for all steps or one for each.
 
+    Args:
+        schedule: None: ``cosine`` for integers; for real numbers ``log-snr`` (see :class:`NoiseDenoiser`).
+
     Raises:
-        NoSuchPart: ``schedule`` is none of these, or data that are real numbers are to be predicted.
+        NoSuchPart: ``schedule`` or ``predicts`` is none of these, or data that are real numbers are to be predicted.
+        ValueError: ``objective`` is none of the model's.
     """
+    if predicts not in get_args(Predicted):
+        raise NoSuchPart(f"there is no prediction of {predicts!r}: choose from {', '.join(get_args(Predicted))}")
+    schedule = schedule or ("cosine" if isinstance(space, Integers) else "log-snr")
     forward = _part("schedule", schedule, SCHEDULES)(steps)
 
     def net(numbers: int) -> nn.Module:

@@ -1,13 +1,14 @@
 """Diffusion: the forward process, bounds against a model that is known exactly, and what training and sampling do."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
-from genaisys.models import Integers, Reals, build
+from genaisys.models import Integers, Reals, build, load_model
 from genaisys.models.conditionals import Categoricals
 from genaisys.models.densities import DiscretizedNormal
 from genaisys.models.latent.denoisers import (
@@ -19,6 +20,7 @@ from genaisys.models.latent.denoisers import (
     TimeConditioned,
 )
 from genaisys.models.latent.diffusion import DiffusionModel
+from genaisys.models.latent.presets import NoSuchPart
 from genaisys.models.latent.schedules import (
     NoiseNotReached,
     Schedule,
@@ -215,6 +217,84 @@ def test_implicit_sampling_is_without_noise() -> None:
     torch.testing.assert_close(found, 0.6 * z, atol=0.03, rtol=0)  # the map that takes N(0, 1) to N(0, 0.6^2)
     assert torch.equal(found, model._ddim(z, 100))
     assert not torch.allclose(found, model._ancestral(z), atol=0.1)
+
+
+# -- real numbers
+
+
+@pytest.mark.parametrize(("dimensions", "centre", "scale"), [(1, 0.0, 0.01), (2, 1.0, 1.0), (2, 50.0, 100.0)])
+def test_normal_data_of_any_scale_are_learned(dimensions: int, centre: float, scale: float) -> None:
+    """The cosine schedule, and data as they are, gave samples 80 times too wide, or nats 20 times too many."""
+    torch.manual_seed(0)
+    x = centre + scale * torch.randn(2000, dimensions)
+    model = build("diffusion", Reals((dimensions,)), width=64, blocks=2, dropout=0.0, objective="simple")
+    optimiser = torch.optim.AdamW(model.parameters(), 3e-3)
+    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 500)
+    for _ in range(500):
+        optimiser.zero_grad()
+        model.loss(x[torch.randint(len(x), (256,))]).mean().backward()
+        optimiser.step()
+        rate.step()
+    model.eval()
+    for steps, error in ((None, 0.08), (20, 0.2)):
+        samples = model.sample(4000, generator=torch.Generator().manual_seed(0), steps=steps)
+        torch.testing.assert_close(samples.mean(0) / scale, x.mean(0) / scale, atol=error, rtol=0)
+        torch.testing.assert_close(samples.std(0) / scale, torch.ones(dimensions), atol=error, rtol=0)
+    entropy = dimensions * math.log(scale * math.sqrt(2 * math.pi * math.e))
+    with torch.no_grad():
+        nats = -model.log_prob(x[:500], samples=4).mean().item()
+    assert entropy - 0.1 < nats < entropy + 0.3
+
+
+def test_the_units_of_real_data_are_those_of_the_first_batch_and_are_kept(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    x = torch.stack([1000 + 0.01 * torch.randn(64), 100 * torch.randn(64), torch.full((64,), 3.0)], 1)
+    model = build("diffusion", Reals((3,)), steps=4, width=8)
+    for batch in (x, 5 * x):
+        model.loss(batch)
+    model.save_pretrained(tmp_path)
+    again = load_model(tmp_path)
+    assert isinstance(again, DiffusionModel)
+    units = again.standardisation
+    assert units is not None
+    torch.testing.assert_close(units.mean, x.double().mean(0).float())
+    torch.testing.assert_close(units.std[:2], x.double().std(0).float()[:2])
+    assert units.std[2] == 1  # of what never changes
+    torch.testing.assert_close(units.largest, units(x).abs().amax(0))
+    torch.manual_seed(0)
+    log_prob = model.eval().log_prob(x)
+    torch.manual_seed(0)
+    assert torch.equal(again.log_prob(x), log_prob)
+
+
+def test_the_likelihood_of_real_data_is_in_their_own_units() -> None:
+    """``log p(x) = log p((x - mean) / std) - sum log std``."""
+    torch.manual_seed(0)
+    model, x = build("diffusion", Reals((2,)), steps=4, width=8).eval(), torch.randn(5, 2)
+    assert isinstance(model, DiffusionModel)
+    assert model.standardisation is not None
+    torch.manual_seed(1)
+    with torch.no_grad():
+        expected = model.log_prob(x) - math.log(3 * 0.1)
+    model.standardisation.mean.copy_(torch.tensor([7.0, -1.0]))
+    model.standardisation.std.copy_(torch.tensor([3.0, 0.1]))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        found = model.log_prob(x * torch.tensor([3.0, 0.1]) + torch.tensor([7.0, -1.0]))
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_there_is_at_least_one_step_of_sampling(steps: int) -> None:
+    with pytest.raises(StepsWrong, match=f"got {steps}"):
+        build("diffusion", LINE, steps=4, width=8).sample(2, steps=steps)
+
+
+def test_objectives_and_predictions_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="objective is 'bound', 'simple' or 'hybrid', not 'foo'"):
+        build("diffusion", LINE, steps=4, width=8, objective="foo")
+    with pytest.raises(NoSuchPart, match="no prediction of 'foo': choose from data, noise"):
+        build("diffusion", LINE, steps=4, width=8, predicts="foo")
 
 
 # -- the reverse process

@@ -19,7 +19,7 @@ def density(model: DiffusionModel, axis: Tensor) -> Tensor:
     for t in range(model.schedule.steps, 1, -1):
         step = model.denoiser.before(z, torch.full((len(z),), t))  # of z_(t-1), from each z_t
         p = step.log_prob(axis).exp().T @ p * width
-    return model.denoiser.decoder(z).log_prob(z[:, None]).exp() @ p * width
+    return model._decoder(z).log_prob(z[:, None]).exp() @ p * width
 
 
 def test_bound_and_samples_are_those_of_the_integral() -> None:

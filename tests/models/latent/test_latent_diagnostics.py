@@ -1,14 +1,14 @@
 """Diagnostics on models whose faults are known, and pictures that are drawn."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from genaisys.models import Integers, Reals, build
-from genaisys.models.base import Density, Likelihood
+from genaisys.models.base import Density, Likelihood, inference
 from genaisys.models.conditionals import Gaussians
 from genaisys.models.latent.diagnostics import (
     kl_per_dimension,
@@ -19,7 +19,7 @@ from genaisys.models.latent.diagnostics import (
     variances_of_means,
 )
 from genaisys.models.latent.hierarchy import HierarchicalVAE
-from genaisys.models.latent.plots import draw_codes, draw_levels, draw_units
+from genaisys.models.latent.plots import plot_codes, plot_levels, plot_variances
 from genaisys.models.latent.priors import MixtureOfGaussians, Prior, StandardNormalPrior
 from genaisys.models.latent.vae import VAE
 
@@ -110,21 +110,30 @@ def test_strangers_are_told_apart_by_their_likelihood() -> None:
 
 
 @pytest.mark.parametrize(("latent", "prior"), [(2, "mixture"), (3, "standard")])
-def test_codes_and_units_are_drawn(latent: int, prior: str, tmp_path: Path) -> None:
+def test_codes_and_their_dimensions_are_drawn(latent: int, prior: str) -> None:
     torch.manual_seed(1)
     space = Integers((1, 2, 2), 0, 3)
     model = build("vae", space, latent=latent, width=8, prior=prior)
     assert isinstance(model, VAE)
     x = torch.randint(0, 4, (40, 1, 2, 2))
-    draw_codes(model, x, tmp_path / "codes.png", torch.arange(40) % 3)
-    draw_codes(model, x, tmp_path / "without.png")
-    draw_units(model, x, tmp_path / "units.png")
-    for file in ("codes.png", "without.png", "units.png"):
-        assert (tmp_path / file).read_bytes().startswith(b"\x89PNG")
+    codes, coloured, variances = Figure().subplots(1, 3)
+    plot_codes(codes, model, x)
+    plot_codes(coloured, model, x, torch.arange(40) % 3)
+    plot_variances(variances, model, x)
+    for axes in (codes, coloured):
+        drawn = [len(collection.get_offsets()) for collection in axes.collections if collection.get_offsets().size > 2]
+        assert drawn == ([40] if latent == 2 else [40, 40])  # the codes, and samples where the prior is no area
+    heights = [bar.get_height() for bar in variances.patches]
+    assert heights == pytest.approx(variances_of_means(model, x).clamp_min(1e-6).tolist())
 
 
-def test_levels_are_drawn(tmp_path: Path) -> None:
+def test_levels_are_drawn() -> None:
     model = build("residual-vae", Integers((1, 2, 2), 0, 3), width=8)
     assert isinstance(model, HierarchicalVAE)
-    draw_levels(model, torch.randint(0, 4, (10, 1, 2, 2)), tmp_path / "levels.png")
-    assert (tmp_path / "levels.png").read_bytes().startswith(b"\x89PNG")
+    axes, x = Figure().subplots(), torch.randint(0, 4, (10, 1, 2, 2))
+    torch.manual_seed(0)
+    plot_levels(axes, model, x)
+    torch.manual_seed(0)
+    with inference(model):
+        kl = model.passed(x).kl.mean(0)
+    assert [bar.get_height() for bar in axes.patches] == pytest.approx(kl.tolist())
