@@ -60,7 +60,7 @@ class DiffusionModel(LatentVariableModel):
     # -- training
 
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
-        x = self.space.validated(x)
+        x = self.validated(x, condition)
         if self.standardisation is not None and self.training:
             self.standardisation.begin_with(x)
         t = self._some_times(len(x), x.device)
