@@ -114,7 +114,7 @@ class _Writer(Coder):
     def written(self) -> bytes:
         """Words, without zeros at the end: of all numbers that say the same, the last word is the roundest."""
         words = self._encoder.get_compressed()
-        before_last, (low, width) = self._encoder.pos()  # any number of this interval, 64 bits with the last word on top
+        before_last, (low, width) = self._encoder.pos()  # any 64 bits of this interval will do, the last word on top
         if len(words) == before_last + 1:
             words[-1] = _roundest(int(words[-1]), int(low), int(width))
         return bytes(words.astype(">u4").tobytes()).rstrip(b"\0")
@@ -177,11 +177,7 @@ class Coded(GenerativeModel, Lossless):
         fingerprint = _fingerprint(model)
         n, size = _from_leb128(data)
         belongs, intact, written = data[size : size + 2], data[size + 2 : size + 5], data[size + 5 :]
-        if (
-            belongs != _digest(fingerprint, data[:size])[:2]
-            or len(intact) < 3
-            or n * self.space.dimensions > _MOST
-        ):
+        if belongs != _digest(fingerprint, data[:size])[:2] or len(intact) < 3 or n * self.space.dimensions > _MOST:
             raise NotCompressed("these bytes were not compressed by this model, or they are damaged")
         coder = _Reader(written)
         damaged = NotCompressed("these bytes are damaged, or were compressed by another version of PyTorch")
