@@ -15,7 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genaisys.models.base import Density, GenerativeModel, Likelihood, Representation, inference, require_samples
+from genaisys.models.base import (
+    ConditionWrong,
+    Density,
+    GenerativeModel,
+    Likelihood,
+    Representation,
+    inference,
+    require_samples,
+)
 from genaisys.models.dequantization import Dequantization, LogitDequantization
 from genaisys.models.flows.bijection import Bijection
 from genaisys.models.spaces import Integers, Reals
@@ -103,6 +111,10 @@ class Flow(GenerativeModel, Density, Representation):
     def _context(self, condition: Any) -> Tensor | None:
         if self.embedding is None:
             return None
+        if isinstance(self.embedding, nn.Embedding):
+            classes = self.embedding.num_embeddings
+            if condition.is_floating_point() or ((condition < 0) | (condition >= classes)).any():
+                raise ConditionWrong(f"expected classes, integers from 0 to {classes - 1}")
         context: Tensor = self.embedding(condition)
         return context
 
