@@ -38,7 +38,7 @@ ENTRIES: Mapping[str, Entry] = {
     "mixture-gaussian": _entry(
         mixtures.ENTRIES["mixture-gaussian"], by_em(12), components=50, least_std=1.0
     ),
-    "hidden-tree": _entry(mixtures.ENTRIES["hidden-tree"], by_stepwise_em(8, 500), states=32),
+    "hidden-tree": _entry(mixtures.ENTRIES["hidden-tree"], by_stepwise_em(5, 500), states=32),
     "pixelcnn": _entry(
         autoregressive.ENTRIES["pixelcnn"], _trained(5000, 16, 2e-3, 1000), kernel=7, layers=9, width=32
     ),
