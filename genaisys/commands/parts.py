@@ -44,12 +44,12 @@ def models(as_json: AsJson = False) -> None:
     """List the pretrained parts: what they are for, their licence, and which are here."""
     from genaisys import hub
 
-    parts = hub.models()
+    known = hub.models()
     if as_json:
-        print_json(parts)
+        print_json(known)
         return
     table = Table("name", "for", "licence", "size", "here")
-    for part in parts:
+    for part in known:
         size = f"{part['size'] / 1e6:.0f} MB"
         table.add_row(part["name"], part["role"], part["licence"], size, "yes" if part["present"] else "no")
     out.print(table)

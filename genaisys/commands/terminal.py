@@ -14,10 +14,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
-for console in (out, err):
-    if not console.is_terminal:
-        console.soft_wrap = True  # lines of a pipe stay whole
-        console.width = 200  # and so do tables
+for _console in (out, err):
+    if not _console.is_terminal:
+        _console.soft_wrap = True  # lines of a pipe stay whole
+        _console.width = 200  # and so do tables
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 

@@ -73,7 +73,11 @@ class GenerativeModel(nn.Module, ABC):
                 if self.conditional
                 else "this model is not conditional: leave condition= out"
             )
-        if isinstance(condition, Tensor) and condition.shape[:1] != (n,):
+        if condition is None:
+            return
+        if not isinstance(condition, Tensor):
+            raise ConditionWrong(f"expected a tensor of conditions, got {type(condition).__name__}")
+        if condition.shape[:1] != (n,):
             raise ConditionWrong(f"expected {n} conditions, one for each example, got {list(condition.shape)}")
 
     def sample(

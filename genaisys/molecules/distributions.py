@@ -42,9 +42,13 @@ class Distribution:
             inside += count * max(0.0, min(high, first + width) - max(low, first)) / width
         return inside / sum(self.counts)
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Between which values nearly all of the molecules lie; of whole numbers, the middles of the outer bins."""
+        return (self.low, self.high) if self.step < 1 else (math.ceil(self.low), math.floor(self.high))
+
     def in_words(self) -> str:
-        """Where nearly all of the molecules lie."""
-        low, high = (self.low, self.high) if self.step < 1 else (math.ceil(self.low), math.floor(self.high))
+        low, high = self.ends
         return f"99.9 % of the molecules of MOSES have {low:g} to {high:g}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def moses_statistics(split: Literal["test", "test_scaffolds"], on_step: OnStep) 
         smiles = moses(split, on_step)
         what = f"fingerprints of MOSES' {split.replace('_', ' ')} (once)"
         packed = fingerprints(smiles, lambda done: on_step(what, done, len(smiles)))
-        new = file.with_suffix(".new.npy")
+        new = file.with_suffix(f".{os.getpid()}.new.npy")  # another process may be doing the same
         np.save(new, packed)
         new.replace(file)
     return load_statistics(SHIPPED / f"{split}.npz", packed)

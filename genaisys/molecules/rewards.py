@@ -48,7 +48,8 @@ class Rewards:
         mols = [parsed(each) for each in smiles]
         names = [None if mol is None else Chem.MolToSmiles(mol) for mol in mols]
         molecules = {name: mol for name, mol in zip(names, mols, strict=True) if name is not None}
-        self._ask({name: mol for name, mol in molecules.items() if name not in {**self.scores, **self.failed}})
+        new = {name: mol for name, mol in molecules.items() if name not in self.scores and name not in self.failed}
+        self._ask(new)
         rewards = torch.zeros(len(smiles))
         for place, name in enumerate(names):
             if name is None:

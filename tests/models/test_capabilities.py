@@ -102,9 +102,8 @@ def test_bounds_of_many_samples_add_up_to_one_and_samples_follow_them(name: str)
     assert tight.exp().sum().item() == pytest.approx(1.0, abs=0.05)
     assert loose.mean() < tight.mean() + 0.01
     shares = counts_of(model.sample(n), x) / n
-    by_chance = (
-        tight.exp() * 2 / math.pi / n
-    ).sqrt().sum() / 2  # how far shares are off, all in all, if they are right
+    # How far shares are off, all in all, if they are right.
+    by_chance = (tight.exp() * 2 / math.pi / n).sqrt().sum() / 2
     assert (shares - tight.exp()).abs().sum() / 2 < by_chance + 0.05  # the bound itself may be that far off, as above
 
 

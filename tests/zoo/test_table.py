@@ -120,7 +120,6 @@ def test_every_model_is_measured_as_the_document_says() -> None:
     for row in rows:
         if result := shipped.get(row["name"]):
             assert result["parameters"] == row["parameters"]
-            assert (
-                abs(result["test_nats"] - row["test_nats"]) <= 1.2 * row["test_nats_deviation"] + 1e-3
-            )  # one of three
+            # It is one of three.
+            assert abs(result["test_nats"] - row["test_nats"]) <= 1.2 * row["test_nats_deviation"] + 1e-3
     assert shipped_rows("mine") == []

@@ -18,6 +18,8 @@ from genaisys.molecules.reach import require_reach
 from genaisys.molecules.sampling import MoleculeSampling
 from genaisys.molecules.wishes import Wishes, pattern_of
 
+_NARROW = 0.2  # of known molecules: a range that more of them have is not to blame
+
 
 class OrderUnreadable(GenaisysError):
     """The page sent what it never sends."""
@@ -42,18 +44,16 @@ def read_order(data: Mapping[str, Any], seed: int) -> Order:
     Raises:
         OrderUnreadable: a number is none, or is out of bounds.
         NotAMolecule: the start is none.
-        WishImpossible: no molecule of the generator can hold the start.
+        WishImpossible: no molecule of the generator can hold the start, or be in a range.
         CannotSample: the temperature has no meaning.
     """
     text = str(data.get("start") or "").strip()
     start = read_start(text) if text else None
     ranges = {name: _range(sent, name) for name, sent in (data.get("ranges") or {}).items() if name in LABELS}
-    sampling = MoleculeSampling(
-        temperature=_number(data.get("temperature", 1), "temperature"),
-        unique=True,
-        wishes=Wishes(ranges, start),
-        seed=seed,
-    )
+    wishes = Wishes(ranges, start)
+    require_reach(wishes)  # before what is there is given up for it
+    temperature = _number(data.get("temperature", 1), "temperature")
+    sampling = MoleculeSampling(temperature=temperature, unique=True, wishes=wishes, seed=seed)
     return Order(min(max(int(_number(data.get("count", 24), "count")), 1), MOST), sampling, start)
 
 
@@ -70,12 +70,12 @@ def read_start(smiles: str) -> Chem.Mol:
 
 
 def narrowest(wishes: Wishes) -> str:
-    """Which of the wishes the fewest known molecules fulfil, in words; nothing where no range was wished for."""
+    """Which of the wishes the fewest known molecules fulfil, in words; nothing where none of the ranges is narrow."""
     table = distributions()
     shares = {name: table[name].share(low, high) for name, (low, high) in wishes.ranges.items()}
-    if not shares:
+    name = min(shares, key=shares.__getitem__, default=None)
+    if name is None or shares[name] > _NARROW:
         return ""
-    name = min(shares, key=shares.__getitem__)
     return f"The narrowest wish is {LABELS[name].name.lower()}: {shares[name]:.1%} of known molecules have it."
 
 

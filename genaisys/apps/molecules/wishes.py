@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 
 from genaisys.apps.markup import shown
 from genaisys.apps.molecules.labels import LABELS, MAIN
@@ -52,7 +51,7 @@ def order_form(most: int) -> str:
 def _wish(name: str) -> str:
     """A slider with two handles over the silhouette of the known molecules; at the ends it means any."""
     label, distribution = LABELS[name], distributions()[name]
-    low, high = _ends(distribution)
+    low, high = distribution.ends
     bins, path = len(distribution.counts), silhouette(distribution)
     picture = f"<svg viewBox='0 0 {bins} 100' preserveAspectRatio='none' aria-hidden='true'><path d='{path}'/></svg>"
     handles = "".join(
@@ -82,13 +81,6 @@ def _slider(
 
 def _term(term: str) -> str:
     return f"<span class='term'>{term}</span>" if term else ""
-
-
-def _ends(distribution: Distribution) -> tuple[float, float]:
-    """The first and the last value that a slider stands at: for whole numbers, the middles of the outer bins."""
-    if distribution.step < 1:
-        return distribution.low, distribution.high
-    return math.ceil(distribution.low), math.floor(distribution.high)
 
 
 def _bins(distribution: Distribution) -> str:

@@ -113,8 +113,9 @@ class Flow(GenerativeModel, Density, Representation):
             return None
         if isinstance(self.embedding, nn.Embedding):
             classes = self.embedding.num_embeddings
-            if condition.is_floating_point() or ((condition < 0) | (condition >= classes)).any():
-                raise ConditionWrong(f"expected classes, integers from 0 to {classes - 1}")
+            whole = condition.dtype in (torch.int64, torch.int32) and condition.dim() == 1
+            if not whole or ((condition < 0) | (condition >= classes)).any():
+                raise ConditionWrong(f"expected a class of each example, integers from 0 to {classes - 1}")
         context: Tensor = self.embedding(condition)
         return context
 

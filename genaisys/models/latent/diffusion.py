@@ -62,7 +62,7 @@ class DiffusionModel(LatentVariableModel):
     def loss(self, x: Tensor, *, condition: Any = None) -> Tensor:
         x = self.validated(x, condition)
         if self.standardisation is not None and self.training:
-            self.standardisation.begin_with(x)
+            self.standardisation.learn_from(x)
         t = self._some_times(len(x), x.device)
         scaled = self._for_networks(x)
         z = self.schedule.diffused(scaled, t).sample()

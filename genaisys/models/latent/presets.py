@@ -35,7 +35,7 @@ from genaisys.models.layers.residual_mlp import ResidualMLP
 from genaisys.models.spaces import Integers, Reals
 
 _Space = Integers | Reals
-_Decoder = Literal["gaussian", "logistics", "categorical", "bernoulli"]
+_DecoderKind = Literal["gaussian", "logistics", "categorical", "bernoulli"]
 _LOGISTICS = 3  # components for each dimension
 _PRIOR_WIDTH = 64  # of networks of codes, or of points of a grid
 Predicted = Literal["data", "noise", "noise and variance"]  # by the network of a diffusion model
@@ -96,7 +96,7 @@ def vae(
     beta: float = 1.0,
     free_nats: float = 0.0,
     warmup: int = 0,
-    decoder: _Decoder | None = None,
+    decoder: _DecoderKind | None = None,
 ) -> VAE:
     """A VAE with any of ``PRIORS``, and with a Gaussian posterior or one of ``POSTERIOR_FLOWS``.
 
@@ -122,8 +122,8 @@ def vae(
         flow = _part("posterior", posterior, POSTERIOR_FLOWS)(latent, width, flow_steps)
         q = FlowPosterior(_encoder(space, width, width, blocks, dropout, input_dropout), codes, width, flow)
     p = _part("prior", prior, PRIORS)(space, latent, components)
-    x = _decoder(space, latent, width, blocks, dropout, decoder)
-    return VAE(space, q, x, p, beta=beta, free_nats=free_nats, warmup=warmup)
+    likelihood = _decoder(space, latent, width, blocks, dropout, decoder)
+    return VAE(space, q, likelihood, p, beta=beta, free_nats=free_nats, warmup=warmup)
 
 
 def hyperspherical_vae(
@@ -272,7 +272,7 @@ def _encoder(
 
 
 def _decoder(
-    space: _Space, inputs: int, width: int, blocks: int, dropout: float, kind: _Decoder | None = None
+    space: _Space, inputs: int, width: int, blocks: int, dropout: float, kind: _DecoderKind | None = None
 ) -> Conditional:
     """Of integers logistics rather than categoricals, which know nothing of neighbouring values and overfit by far."""
     if isinstance(space, Reals):

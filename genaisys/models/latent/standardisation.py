@@ -10,7 +10,7 @@ from torch.distributions import AffineTransform, Distribution, TransformedDistri
 class Standardisation(nn.Module):
     """``(x - mean) / std`` of every variable, since real numbers have no range of their own.
 
-    Both are set from data before training, and are not trained.
+    Both are of the first data that are learned from; they are not trained.
 
     Args:
         shape: of the data.
@@ -20,7 +20,7 @@ class Standardisation(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("std", torch.ones(shape))
-        self.register_buffer("largest", torch.full(shape, torch.inf))  # of these data, standardised and without sign
+        self.register_buffer("largest", torch.full(shape, torch.inf))  # of all data so far, standardised and without sign
         self.register_buffer("initialised", torch.tensor(False))
         self.mean: Tensor
         self.std: Tensor
@@ -31,15 +31,18 @@ class Standardisation(nn.Module):
         """[B, *shape]"""
         return (x - self.mean) / self.std
 
-    def begin_with(self, x: Tensor) -> None:
-        """Take mean and std from the first data that this is called with. [N, *shape]"""
-        if self.initialised or len(x) < 2:
-            return
-        x = x.double()
-        self.mean.copy_(x.mean(0))
-        self.std.copy_(torch.where(x.amax(0) > x.amin(0), x.std(0), 1.0))
-        self.largest.copy_(self(x).abs().amax(0))
-        self.initialised.fill_(True)
+    @torch.no_grad()
+    def learn_from(self, x: Tensor) -> None:
+        """Take mean and std from the first data that this is called with, and the range from all. [N, *shape]"""
+        if not self.initialised:
+            if len(x) < 2:
+                return
+            precise = x.cpu().double()  # not every accelerator has doubles
+            self.mean.copy_(precise.mean(0))
+            self.std.copy_(torch.where(precise.amax(0) > precise.amin(0), precise.std(0), 1.0))
+            self.largest.zero_()
+            self.initialised.fill_(True)
+        self.largest.copy_(self.largest.maximum(self(x).abs().amax(0)))
 
     def limited(self, x: Tensor) -> Tensor:
         """Estimates of what is standardised, none of them beyond twice the largest that was seen. [B, *shape]"""

@@ -189,9 +189,11 @@ class TestConditional:
                 call(torch.zeros(2, 2), condition=torch.zeros(3).long())
         with pytest.raises(ConditionWrong, match="expected 4 conditions"):
             flow.sample(4, condition=torch.zeros(3).long())
-        for strange in (torch.tensor([0, 3]), torch.tensor([-1, 0]), torch.tensor([0.0, 1.0])):
+        for strange in (*map(torch.tensor, ([0, 3], [-1, 0], [0.0, 1.0], [True, False], [[0], [1]])),):
             with pytest.raises(ConditionWrong, match="integers from 0 to 2"):
                 flow.loss(torch.zeros(2, 2), condition=strange)
+        with pytest.raises(ConditionWrong, match="expected a tensor"):
+            flow.loss(torch.zeros(2, 2), condition=[0, 1])
 
     def test_it_learns_what_its_classes_are(self) -> None:
         torch.manual_seed(0)
