@@ -20,7 +20,9 @@ class Standardisation(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("std", torch.ones(shape))
-        self.register_buffer("largest", torch.full(shape, torch.inf))  # of all data so far, standardised and without sign
+        self.register_buffer(
+            "largest", torch.full(shape, torch.inf)
+        )  # of all data so far, standardised and without sign
         self.register_buffer("initialised", torch.tensor(False))
         self.mean: Tensor
         self.std: Tensor
