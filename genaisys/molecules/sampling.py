@@ -16,9 +16,10 @@ from rdkit import Chem
 from genaisys.errors import GenaisysError
 from genaisys.models.transformer import TransformerLM
 from genaisys.models.transformer.lockstep import sample_many
+from genaisys.molecules.distributions import distributions
 from genaisys.molecules.parsing import parsed
 from genaisys.molecules.prompts import prompts_for
-from genaisys.molecules.wishes import Wishes, WishImpossible
+from genaisys.molecules.wishes import Wishes, WishImpossible, written_range
 
 _FIRST_PART, _LARGEST_PART = 256, 16_384  # molecules drawn before it is looked whether there are enough
 _LOOK_UP = 64  # molecules that were not kept in a row, after which a looker-on is told
@@ -28,6 +29,18 @@ _LOOKED_AT = 500  # of the molecules that were not wanted: what of the wishes th
 
 class CannotSample(GenaisysError):
     """Settings without a meaning, or a model that has no words for molecules."""
+
+
+class NothingFound(WishImpossible):
+    """Very many molecules were drawn in a row, and none of them was wanted.
+
+    Attributes:
+        wish: the name of the one that the fewest fulfilled; empty where all of them were repetitions, or not valid.
+    """
+
+    def __init__(self, message: str, wish: str) -> None:
+        super().__init__(message)
+        self.wish = wish
 
 
 @dataclass
@@ -104,7 +117,8 @@ def sample_molecules(
     """``n`` valid molecules as they are wanted.
 
     Raises:
-        WishImpossible: see :func:`prompts_for`; or of very many that were drawn, none was.
+        WishImpossible: see :func:`prompts_for`.
+        NothingFound: of very many that were drawn in a row, none was wanted.
         CannotSample: the model has no tokenizer.
     """
     samples = Samples([], Counts())
@@ -120,7 +134,7 @@ def stream_molecules(model: TransformerLM, n: int, sampling: MoleculeSampling) -
         the same object each time, after each molecule that was kept, and after many that were not.
 
     Raises:
-        WishImpossible, CannotSample: as above; what was yielded before stands.
+        WishImpossible, NothingFound, CannotSample: as above; what was yielded before stands.
     """
     smiles_kept, seen, counts, at_last = list[str](), set[str](), Counts(), 0
     samples, unwanted = Samples(smiles_kept, counts), deque[Chem.Mol](maxlen=_LOOKED_AT)
@@ -130,7 +144,7 @@ def stream_molecules(model: TransformerLM, n: int, sampling: MoleculeSampling) -
         if (counts.drawn - at_last) % _LOOK_UP == _LOOK_UP - 1:
             yield samples
         if counts.drawn - at_last == _PATIENCE:
-            raise WishImpossible(_given_up(counts, at_last, sampling, unwanted))
+            raise _given_up(counts, at_last, sampling, unwanted)
         counts.drawn += 1
         mol = parsed(smiles)
         if mol is None:
@@ -158,14 +172,21 @@ def _endless(model: TransformerLM, sampling: MoleculeSampling) -> Iterator[str]:
         part = min(2 * part, _LARGEST_PART)
 
 
-def _given_up(counts: Counts, at_last: int, sampling: MoleculeSampling, unwanted: Sequence[Chem.Mol]) -> str:
+def _given_up(counts: Counts, at_last: int, sampling: MoleculeSampling, unwanted: Sequence[Chem.Mol]) -> NothingFound:
+    wishes, name = sampling.wishes, ""
     if unwanted:
-        advice = f"the wish that the fewest fulfilled was {sampling.wishes.hardest(unwanted)}: loosen it"
+        name, fulfilled = wishes.hardest(unwanted)
+        share = f"{fulfilled} of {len(unwanted)}"
+        wish = f"{name} ({share})"
+        if name in wishes.ranges:
+            wish = f"{name} {written_range(*wishes.ranges[name])} ({share}; {distributions()[name].in_words()})"
+        advice = f"the wish that the fewest fulfilled was {wish}: loosen it"
         advice += ", or leave out unique" if sampling.unique else ""
     else:
         advice = "leave out unique" if counts.repeated else "lower the temperature"
     found = f"{counts.kept} were found among {at_last:,}" if counts.kept else "none was found"
-    return (
+    return NothingFound(
         f"of the last {_PATIENCE:,} molecules drawn ({counts.valid / counts.drawn:.0%} valid) none was wanted, "
-        f"{found}; {advice}"
+        f"{found}; {advice}",
+        name,
     )

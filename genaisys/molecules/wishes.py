@@ -11,7 +11,6 @@ from functools import cached_property, partial
 from rdkit import Chem
 
 from genaisys.errors import GenaisysError
-from genaisys.molecules.distributions import distributions
 from genaisys.molecules.parsing import LONGEST, OUTSIDE_RINGS, NotAMolecule, parse
 from genaisys.molecules.properties import PROPERTIES
 
@@ -52,14 +51,11 @@ class Wishes:
         """Whether a molecule is within the ranges and has the substructure."""
         return all(test(mol) for test in self._tests.values())
 
-    def hardest(self, mols: Sequence[Chem.Mol]) -> str:
-        """Which wish the fewest of some molecules fulfil, and where nearly all known molecules lie, in words."""
+    def hardest(self, mols: Sequence[Chem.Mol]) -> tuple[str, int]:
+        """The name of the wish that the fewest of some molecules fulfil, and how many do."""
         counts = {name: sum(map(test, mols)) for name, test in self._tests.items()}
         name = min(counts, key=counts.__getitem__)
-        of = f"{counts[name]} of {len(mols)}"
-        if name not in self.ranges:
-            return f"{name} ({of})"
-        return f"{name} {written_range(*self.ranges[name])} ({of}; {distributions()[name].in_words()})"
+        return name, counts[name]
 
     @cached_property
     def _tests(self) -> Mapping[str, Callable[[Chem.Mol], bool]]:

@@ -16,7 +16,7 @@ from rdkit import Chem
 
 from genaisys.apps.molecules.actions import MoleculeActions
 from genaisys.apps.molecules.bench import MOST, Arrangement, Bench, Proposal, alikeness
-from genaisys.apps.molecules.orders import OrderUnreadable, narrowest, read_order, read_start
+from genaisys.apps.molecules.orders import OrderUnreadable, read_order, read_start
 from genaisys.apps.molecules.workshop import Workshop
 from genaisys.hub.downloads import DownloadFailed, OnProgress
 from genaisys.models.transformer import TransformerLM, gpt
@@ -24,7 +24,7 @@ from genaisys.molecules import known
 from genaisys.molecules.parsing import NotAMolecule, canonical
 from genaisys.molecules.sampling import CannotSample
 from genaisys.molecules.similarity import Neighbour
-from genaisys.molecules.wishes import Wishes, WishImpossible
+from genaisys.molecules.wishes import WishImpossible
 from genaisys.tokenizers import smiles_tokenizer
 
 WRITTEN = ["OCC", "c1ccccc1", "C((", "CCCCCC", "c1ccncc1", "CCO"]
@@ -109,11 +109,6 @@ def test_a_part_with_an_open_place_is_a_start() -> None:
     assert Chem.MolFromSmiles("Cc1ccccc1").HasSubstructMatch(read_start("*c1ccccc1"))
 
 
-def test_the_narrowest_wish_is_named() -> None:
-    assert narrowest(Wishes()) == ""
-    assert "weight: 0.0%" in narrowest(Wishes({"QED": (0.5, 1.0), "weight": (900.0, 1000.0)}))
-
-
 # ---- making
 
 
@@ -157,10 +152,11 @@ def test_impossible_wishes_are_one_plain_line_and_leave_what_was_found(
     bench = Bench()
     *_, (progress, _, grid) = actions.generate(bench, event(count=50))
     assert "Only 4 were found" in progress
+    assert "none was new and valid" in progress  # and no wish is to blame
     assert grid.count("class='card'") == 4
     *_, (progress, _, grid) = actions.generate(bench, event(count=5, ranges={"weight": [300, 301]}))
     assert "Nothing was found" in progress
-    assert "The narrowest wish is weight" in progress
+    assert "The fewest fulfilled the wish for weight: widen it" in progress
     assert "class='card'" not in grid
     *_, (progress, _, _) = actions.generate(bench, event(start="C1CC"))
     assert "a ring that is not closed" in progress

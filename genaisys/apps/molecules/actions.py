@@ -90,9 +90,7 @@ class MoleculeActions:
             yield self._drawn(bench, _outcome(bench))
 
     def _draw(self, bench: Bench, run: int, order: Any) -> Iterator[Drawn]:
-        from genaisys.apps.molecules.orders import narrowest
-        from genaisys.molecules.sampling import stream_molecules
-        from genaisys.molecules.wishes import CannotBeTold, WishImpossible
+        from genaisys.molecules.sampling import NothingFound, stream_molecules
 
         generator = self.workshop.generator(order.sampling.wishes)
         bench.phase, drawn_at = "drawing", 0.0
@@ -109,16 +107,11 @@ class MoleculeActions:
                 if time.monotonic() - drawn_at > REDRAW_SECONDS:
                     drawn_at = time.monotonic()
                     yield self._drawn(bench, _so_far(bench), len(bench.proposals), order.n)
-        except CannotBeTold:
-            raise
-        except WishImpossible:
+        except NothingFound as nothing:
             if bench.run != run:
                 return
             found = f"Only {len(bench.proposals)} were found" if bench.proposals else "Nothing was found"
-            bench.problem = (
-                f"{found}: the last 20,000 molecules that the generator wrote were not as you wish. Widen the ranges,"
-                f" or leave out a part of the start. {narrowest(order.sampling.wishes)}"
-            )
+            bench.problem = f"{found}: of the last 20,000 molecules that were written none {_lacked(nothing.wish)}"
 
     def _compare(self, bench: Bench, run: int, may_fetch: bool = False) -> Iterator[Drawn]:
         """Find the nearest known molecules; the first time, all that is known has to be read."""
@@ -197,6 +190,15 @@ def _so_far(bench: Bench) -> str:
     counts = bench.counts
     drawn = f" among {counts.drawn:,} that were written" if counts is not None else ""
     return f"{len(bench.proposals)} of {bench.wanted} found{drawn}"
+
+
+def _lacked(wish: str) -> str:
+    """What the molecules were not, to end a sentence with, and what to do. ``wish``: as in ``NothingFound``."""
+    if not wish:
+        return "was new and valid. Wish for fewer, or choose a lower temperature."
+    if wish not in LABELS:
+        return "was as you wish. The fewest held the start: take a part of it, such as its rings."
+    return f"was as you wish. The fewest fulfilled the wish for {LABELS[wish].name.lower()}: widen it."
 
 
 def _outcome(bench: Bench) -> str:

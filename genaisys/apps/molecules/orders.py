@@ -12,13 +12,10 @@ from rdkit import Chem
 from genaisys.apps.molecules.bench import MOST
 from genaisys.apps.molecules.labels import LABELS
 from genaisys.errors import GenaisysError
-from genaisys.molecules.distributions import distributions
 from genaisys.molecules.parsing import parse
 from genaisys.molecules.reach import require_reach
 from genaisys.molecules.sampling import MoleculeSampling
 from genaisys.molecules.wishes import Wishes, pattern_of
-
-_NARROW = 0.2  # of known molecules: a range that more of them have is not to blame
 
 
 class OrderUnreadable(GenaisysError):
@@ -67,16 +64,6 @@ def read_start(smiles: str) -> Chem.Mol:
     start = pattern_of(parse(smiles))
     require_reach(Wishes(substructure=start))
     return start
-
-
-def narrowest(wishes: Wishes) -> str:
-    """Which of the wishes the fewest known molecules fulfil, in words; nothing where none of the ranges is narrow."""
-    table = distributions()
-    shares = {name: table[name].share(low, high) for name, (low, high) in wishes.ranges.items()}
-    name = min(shares, key=shares.__getitem__, default=None)
-    if name is None or shares[name] > _NARROW:
-        return ""
-    return f"The narrowest wish is {LABELS[name].name.lower()}: {shares[name]:.1%} of known molecules have it."
 
 
 def _range(sent: Any, name: str) -> tuple[float, float]:
