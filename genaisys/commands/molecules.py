@@ -232,7 +232,10 @@ def optimise(
         float | None,
         typer.Option(min=0, max=1, help="Give the most different ones of this score or more, and not just the best."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, max=100_000, help="Of learning, 64 molecules each.")] = 200,
+    steps: Annotated[int, typer.Option(min=1, max=100_000, help="Of learning at most, 64 molecules each.")] = 200,
+    patience: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Stop after so many steps in which the best got no better.")
+    ] = 50,
     seed: Annotated[int, typer.Option(min=0, help="Makes the search repeatable.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -248,7 +251,7 @@ def optimise(
     if output is not None:
         require_writable(output, top)
     prior = load_generator(model)
-    settings = Optimisation(steps=steps, seed=seed, scaffold_limit=scaffold_limit)
+    settings = Optimisation(steps=steps, seed=seed, scaffold_limit=scaffold_limit, patience=patience)
     with progress_bar("steps", steps) as show:
         found, end = _last(
             stream_optimisation(prior, score, settings),

@@ -47,6 +47,6 @@ def generator_for(wishes: Wishes, model: str | None = None) -> str:
 
 
 def shipped(name: str) -> Path | None:
-    """The folder of the shipped model ``name``, if there is one."""
+    """The folder of the shipped model ``name``, if there is one; ``./name`` is one's own."""
     folder = SHIPPED / name
-    return folder if (folder / "config.json").is_file() else None
+    return folder if name == folder.name and (folder / "config.json").is_file() else None

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from heapq import nlargest
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ from genaisys.models.transformer.lockstep import sample_many
 from genaisys.molecules.conditions import opening
 from genaisys.molecules.diversity import most_different
 from genaisys.molecules.rewards import Rewards, Score
+
+_RISE = 0.001  # of the mean of the best scores: less is no progress
 
 
 class CannotOptimise(GenaisysError):
@@ -37,6 +40,8 @@ class Optimisation:
         batch_size: strings drawn a step.
         sigma: how much a score of 1 raises the log-probability that is aimed at, in nats.
         scaffold_limit: ring systems are worth nothing after so many molecules; None where that is no matter.
+        patience: stop after so many steps in which the mean of the hundred best has risen by less than 0.001; None:
+            never.
     """
 
     steps: int = 200
@@ -44,10 +49,11 @@ class Optimisation:
     learning_rate: float = 5e-4
     sigma: float = 60.0
     scaffold_limit: int | None = 25
+    patience: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "sigma", "scaffold_limit"):
+        for name in ("steps", "batch_size", "learning_rate", "sigma", "scaffold_limit", "patience"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise CannotOptimise(f"{name} is {value}: it must be above 0")
@@ -83,6 +89,11 @@ class Found:
     def best(self, k: int) -> list[tuple[str, float]]:
         """The ``k`` with the highest scores, the highest first."""
         return sorted(self.scores.items(), key=lambda item: -item[1])[:k]
+
+    def mean_of_best(self) -> float:
+        """Of the hundred best, or of all where there are fewer; 0 where there are none."""
+        scores = nlargest(100, self.scores.values())
+        return sum(scores) / len(scores) if scores else 0.0
 
     def diverse(self, k: int, least: float) -> list[tuple[str, float]]:
         """The best, and those of a score of ``least`` or more that are the most different from it and each other."""
@@ -128,6 +139,7 @@ def stream_optimisation(prior: TransformerLM, score: Score, settings: Optimisati
     generator = torch.Generator().manual_seed(settings.seed)
     rewards = Rewards(score, settings.scaffold_limit)
     found = Found(rewards.scores)
+    highest, last_rise = 0.0, 0
     for found.step in range(1, settings.steps + 1):
         drawn = list(sample_many(agent, [agent.config.start], settings.batch_size, generator=generator))
         reward, names = rewards.of([prior.tokenizer.decode(tokens) for tokens in drawn])  # [B]
@@ -143,6 +155,10 @@ def stream_optimisation(prior: TransformerLM, score: Score, settings: Optimisati
         nn.utils.clip_grad_norm_(agent.parameters(), 1.0)
         optimizer.step()
         yield found
+        if (mean := found.mean_of_best()) > highest + _RISE:
+            highest, last_rise = mean, found.step
+        if settings.patience is not None and found.step - last_rise >= settings.patience:
+            return
 
 
 def _padded(drawn: Sequence[Sequence[int]], model: TransformerLM) -> Tensor:

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, Command] = {  # which of them follows recipes of a kind
     "preferences": "finetune",
     "labels": "finetune",
     "texts": "finetune",
+    "verdicts": "finetune",
 }
 
 _LARGEST = 1 << 20  # bytes

@@ -123,10 +123,18 @@ def test_who_looks_on_may_stop_at_any_step(prior: TransformerLM) -> None:
     assert 0 < found.mean < 1
 
 
+def test_it_stops_when_the_best_get_no_better(prior: TransformerLM) -> None:
+    """Every molecule has the same score: after the first step none is better."""
+    found = optimise(prior, lambda mols: [0.5] * len(mols), Optimisation(steps=40, patience=3))
+    assert found.step == 4
+    assert optimise(prior, lambda mols: [0.5] * len(mols), Optimisation(steps=6)).step == 6
+
+
 def test_settings_without_meaning(prior: TransformerLM) -> None:
-    for settings in ({"steps": 0}, {"sigma": -1.0}, {"learning_rate": math.nan}, {"scaffold_limit": 0}):
+    wrong = {"steps": 0, "sigma": -1.0, "learning_rate": math.nan, "scaffold_limit": 0, "patience": 0}
+    for name, value in wrong.items():
         with pytest.raises(CannotOptimise):
-            Optimisation(**settings)
+            Optimisation(**{name: value})
     prior.tokenizer = None
     with pytest.raises(CannotOptimise, match="tokenizer"):
         optimise(prior, share_of_oxygen, Optimisation(steps=1))

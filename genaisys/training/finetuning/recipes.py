@@ -1,4 +1,5 @@
-"""Recipes that go on from a pretrained model: the kinds ``conversations``, ``preferences``, ``labels`` and ``texts``.
+"""Recipes that go on from a pretrained model: the kinds ``conversations``, ``preferences``, ``labels``, ``texts``
+and ``verdicts``.
 
     kind: conversations
     model: smollm2-135m-instruct
@@ -14,9 +15,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -25,6 +27,7 @@ from genaisys.models.text_classifier import TextClassifier
 from genaisys.models.transformer import TransformerLM
 from genaisys.models.transformer.generation import NoTokenizer
 from genaisys.molecules.conditions import opening
+from genaisys.molecules.demands import judge
 from genaisys.molecules.generators import shipped
 from genaisys.training.context import set_context
 from genaisys.training.fields import RecipeWrong, filled
@@ -35,15 +38,20 @@ from genaisys.training.finetuning.data import Data
 from genaisys.training.finetuning.examples import conversation, labelled, preference
 from genaisys.training.finetuning.labels import LabelledTexts, label_loss
 from genaisys.training.finetuning.lora import Lora, add_lora
+from genaisys.training.finetuning.molecule_prompts import told, untold
 from genaisys.training.finetuning.preferences import Pairs, preference_loss
 from genaisys.training.finetuning.rows import Conversations, learned_tokens
 from genaisys.training.finetuning.tuning import Prepared, tune
+from genaisys.training.finetuning.verdicts import verdict_loss
 from genaisys.training.metrics import Record
 from genaisys.training.recipe_files import find_recipe, read_recipe
 from genaisys.training.settings import TrainingSettings
 from genaisys.training.texts import TextData, sequences_of, training_and_held_out
 
 _NLL, _NEXT = "NLL, nats a token", "top-1 accuracy of tokens"
+Tell = Callable[[str], None]  # is given what is being done, for people
+
+_JUDGED = 4096  # texts of which the share that is accepted is measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +68,7 @@ class _Recipe(ABC):
     lora: Lora | None = field(default_factory=Lora)
 
     @abstractmethod
-    def prepared(self, folder: Path) -> Prepared:
+    def prepared(self, folder: Path, tell: Tell) -> Prepared:
         """Data, then the model, with its adapter; everything that can be wrong is found here."""
 
     def _with_tokens(self, tokens: Sequence[str]) -> TransformerLM:
@@ -90,7 +98,7 @@ class ConversationRecipe(_Recipe):
     data: Data
     added_tokens: tuple[str, ...] = ()
 
-    def prepared(self, folder: Path) -> Prepared:
+    def prepared(self, folder: Path, tell: Tell) -> Prepared:
         learned, held_out = self.data.read(conversation, folder)
         model, tokens = self._opened()
         fitted = Fitted()
@@ -126,7 +134,7 @@ class PreferenceRecipe(_Recipe):
         if self.lora is None:
             raise RecipeWrong("preferences need lora: the model without its adapter is what it is compared with")
 
-    def prepared(self, folder: Path) -> Prepared:
+    def prepared(self, folder: Path, tell: Tell) -> Prepared:
         learned, held_out = self.data.read(preference, folder)
         model = _language_model(self.model)
         require_adapter_format(model)
@@ -150,7 +158,7 @@ class LabelRecipe(_Recipe):
 
     data: Data
 
-    def prepared(self, folder: Path) -> Prepared:
+    def prepared(self, folder: Path, tell: Tell) -> Prepared:
         learned, held_out = self.data.read(labelled, folder)
         labels = sorted({example.label for example in (*learned, *held_out)})
         if len(labels) < 2:
@@ -181,7 +189,7 @@ class TextRecipe(_Recipe):
     def __post_init__(self) -> None:
         self.data.described()  # is there such a data set?
 
-    def prepared(self, folder: Path) -> Prepared:
+    def prepared(self, folder: Path, tell: Tell) -> Prepared:
         texts = training_and_held_out(self.data, folder)
         model = self._with_tokens(self.added_tokens)
         if self.context_length is not None:
@@ -205,11 +213,55 @@ class TextRecipe(_Recipe):
         return Conversations([Tokenised((*begin, *row), (False,) * len(begin) + (True,) * len(row)) for row in rows])
 
 
+@dataclass(frozen=True, kw_only=True)
+class VerdictRecipe(_Recipe):
+    """Learn to write molecules that will do, from verdicts on those that the model writes.
+
+    Attributes:
+        data: molecules, of which a model with conditions is told; None: it is told nothing.
+        demands: what else than to be a molecule is demanded: ``filters`` (those of MOSES), ``scaffold`` (the one that
+            was told is in it).
+        draws: molecules that are written after each prompt; ``batch_size`` is the number of prompts.
+        sigma: how much less likely what is refused shall be, in nats.
+    """
+
+    data: TextData | None = None
+    demands: tuple[Literal["filters", "scaffold"], ...] = ()
+    draws: int = 16
+    sigma: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.draws < 2:
+            raise RecipeWrong(f"draws is {self.draws}: it must be at least 2, of which one may be better")
+        if not 0 < self.sigma < float("inf"):
+            raise RecipeWrong(f"sigma is {self.sigma}: it must be above 0")
+        if self.data is not None:
+            self.data.described()  # is there such a data set?
+
+    def prepared(self, folder: Path, tell: Tell) -> Prepared:
+        model = self._with_tokens(())
+        assert model.tokenizer is not None
+        held_out = -(-_JUDGED // self.draws)
+        if self.data is None:
+            prompts, validation = untold(model, held_out)
+            described = "none: it learns from verdicts on what it writes"
+        else:
+            prompts, validation = told(model, self.data, folder, held_out, tell)
+            described = f"what is told is true of molecules of {self.data.described()[0]}"
+        reference = deepcopy(model)
+        self._with_adapter(model)
+        loss = verdict_loss(judge(model.tokenizer, self.demands), reference, self.sigma, self.draws)
+        counts = {"prompts": len(prompts), "held_out_prompts": len(validation), "texts_a_prompt": self.draws}
+        loss_is, accepted = "log-variance loss, nats²", "share of texts accepted"
+        return Prepared(model, model, prompts, validation, loss, loss_is, accepted, described, counts)
+
+
 KINDS: Mapping[str, type[_Recipe]] = {
     "conversations": ConversationRecipe,
     "preferences": PreferenceRecipe,
     "labels": LabelRecipe,
     "texts": TextRecipe,
+    "verdicts": VerdictRecipe,
 }
 
 
@@ -241,7 +293,7 @@ class FineTuning:
         """
         settings = self.recipe.training
         torch.manual_seed(settings.seed)  # of the adapter's first weights
-        prepared = self.recipe.prepared(self.folder)
+        prepared = self.recipe.prepared(self.folder, lambda what: on_record({"step": 0, "preparing": what}))
         return tune(self.name, prepared, settings, output, self.recipe.model, self.written, on_record)
 
 

@@ -73,6 +73,7 @@ def tune(
     held_out = prepared.held_out if len(prepared.held_out) else None
     weights, trained = sum(weight.numel() for weight in model.parameters()), trained_weights(model)
     at_once = settings.micro_batch_size or settings.batch_size
+    on_record({"step": 0, "preparing": "measuring what it can before"})
     before = evaluate(model, held_out, prepared.objective, batch_size=at_once) if held_out else {}
     data = {"data": prepared.training.fingerprint, "held_out_data": prepared.held_out.fingerprint}
     result = train(
