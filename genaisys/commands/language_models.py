@@ -90,12 +90,15 @@ def train(
 def finetune(
     recipe: Annotated[
         str,
-        typer.Argument(help="A YAML file, or a shipped recipe: json-answers, short-answers, bbc-topics, drugs-lora."),
+        typer.Argument(
+            help="A YAML file, or a shipped recipe: json-answers, short-answers, bbc-topics, drugs-lora, "
+            "smiles-gpt-verdicts, smiles-gpt-conditional-verdicts."
+        ),
     ],
     output: Annotated[Path | None, typer.Option(help="Folder of the results; by default, the recipe's name.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on training a pretrained model, on conversations, preferences, labels or texts. Ctrl-C as in train."""
+    """Go on training a pretrained model: on conversations, preferences, labels, texts, verdicts. Ctrl-C as in train."""
     from genaisys.training.finetuning.recipes import open_fine_tuning
     from genaisys.training.processes import told_once
 

@@ -234,8 +234,14 @@ def optimise(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, max=100_000, help="Of learning at most, 64 molecules each.")] = 200,
     patience: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Stop after so many steps in which the best got no better.")
-    ] = 50,
+        int | None,
+        typer.Option(
+            min=1,
+            max=100_000,
+            help="Stop after so many steps in which the hundred best got no better: 50; never with --at-least.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Makes the search repeatable.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -251,6 +257,8 @@ def optimise(
     if output is not None:
         require_writable(output, top)
     prior = load_generator(model)
+    if patience is None and at_least is None:
+        patience = 50
     settings = Optimisation(steps=steps, seed=seed, scaffold_limit=scaffold_limit, patience=patience)
     with progress_bar("steps", steps) as show:
         found, end = _last(
@@ -263,6 +271,7 @@ def optimise(
         raise end or GenaisysError(f"no molecule has the score that is wanted, {highest}: give more --steps")
     smiles, scores = [each for each, _ in given], [value for _, value in given]
     summary = {
+        "steps": found.step,
         "drawn": found.drawn,
         "valid": found.valid,
         "unscored": found.unscored,
@@ -278,8 +287,8 @@ def optimise(
         for each, value in given if output is None else ():
             out.print(f"{value:.3f}  {escape(each)}", soft_wrap=True)
         err.print(
-            f"{found.drawn:,} drawn, {found.valid:,} valid; the {len(given)} given have a mean score of "
-            f"{summary['mean']:.3f} (lowest {summary['lowest']:.3f}) and an internal diversity of "
+            f"{found.drawn:,} drawn in {found.step:,} steps, {found.valid:,} valid; the {len(given)} given have a mean "
+            f"score of {summary['mean']:.3f} (lowest {summary['lowest']:.3f}) and an internal diversity of "
             f"{summary['IntDiv']:.3f}. These are proposals, not tested compounds."
         )
     if end is not None:

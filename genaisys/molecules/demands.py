@@ -8,17 +8,17 @@ from functools import lru_cache
 from rdkit import Chem
 
 from genaisys.molecules.conditions import conditions_of
-from genaisys.molecules.parsing import parsed
-from genaisys.molecules.profiles import passes_filters
+from genaisys.molecules.parsing import parse, parsed
+from genaisys.molecules.profiles import might_be_in_moses
 from genaisys.molecules.wishes import pattern_of
 from genaisys.tokenizers import Tokenizer
 
-# Of a molecule, its SMILES, and the scaffold that was told, if one was.
-_Demand = Callable[[Chem.Mol, str, Chem.Mol | None], bool]
+# Of a molecule, and the scaffold that was told, if one was.
+_Demand = Callable[[Chem.Mol, Chem.Mol | None], bool]
 
 DEMANDS: Mapping[str, _Demand] = {
-    "filters": lambda mol, smiles, told: passes_filters(smiles),  # those of MOSES
-    "scaffold": lambda mol, smiles, told: told is None or mol.HasSubstructMatch(told),
+    "filters": lambda mol, told: might_be_in_moses(mol),
+    "scaffold": lambda mol, told: told is None or mol.HasSubstructMatch(told),
 }
 
 
@@ -26,8 +26,13 @@ def judge(tokenizer: Tokenizer, demands: Sequence[str]) -> Callable[[Sequence[in
     """Whether what was written after a prompt is a molecule that fulfils all ``demands``, which name ``DEMANDS``.
 
     The function takes the tokens of both, with BOS and without an end token.
+
+    Raises:
+        DownloadFailed: MOSES' filters are demanded, and cannot be had.
     """
-    conditions = conditions_of(tokenizer)
+    conditions, fulfilled = conditions_of(tokenizer), [DEMANDS[name] for name in demands]
+    for each in fulfilled:
+        each(parse("C"), None)  # what a demand needs is fetched now
 
     @lru_cache(maxsize=1024)  # many are written after one prompt
     def told(prompt: tuple[int, ...]) -> Chem.Mol | None:
@@ -38,8 +43,7 @@ def judge(tokenizer: Tokenizer, demands: Sequence[str]) -> Callable[[Sequence[in
         return None if mol is None else pattern_of(mol)
 
     def accepted(prompt: Sequence[int], text: Sequence[int]) -> bool:
-        smiles = tokenizer.decode(text)
-        mol = parsed(smiles)
-        return mol is not None and all(DEMANDS[name](mol, smiles, told(tuple(prompt))) for name in demands)
+        mol = parsed(tokenizer.decode(text))
+        return mol is not None and all(each(mol, told(tuple(prompt))) for each in fulfilled)
 
     return accepted

@@ -91,9 +91,8 @@ class Found:
         return sorted(self.scores.items(), key=lambda item: -item[1])[:k]
 
     def mean_of_best(self) -> float:
-        """Of the hundred best, or of all where there are fewer; 0 where there are none."""
-        scores = nlargest(100, self.scores.values())
-        return sum(scores) / len(scores) if scores else 0.0
+        """Of the hundred best; those that are not found yet count as 0, so that it never falls."""
+        return sum(nlargest(100, self.scores.values())) / 100
 
     def diverse(self, k: int, least: float) -> list[tuple[str, float]]:
         """The best, and those of a score of ``least`` or more that are the most different from it and each other."""

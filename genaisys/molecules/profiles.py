@@ -65,9 +65,14 @@ def murcko(mol: Chem.Mol) -> Chem.Mol | None:
 
 
 def passes_filters(smiles: str) -> bool:
-    """Whether a molecule might have been in MOSES: its atoms, no charge, no ring of eight or more, no alert."""
+    """Whether a string is a molecule that might have been in MOSES."""
     mol = parsed(smiles)
-    if mol is None or any(len(ring) >= 8 for ring in mol.GetRingInfo().AtomRings()):
+    return mol is not None and might_be_in_moses(mol)
+
+
+def might_be_in_moses(mol: Chem.Mol) -> bool:
+    """MOSES' filters: its atoms, no charge, no ring of eight or more, no structural alert."""
+    if any(len(ring) >= 8 for ring in mol.GetRingInfo().AtomRings()):
         return False
     if any(atom.GetFormalCharge() or atom.GetSymbol() not in ATOMS for atom in mol.GetAtoms()):
         return False

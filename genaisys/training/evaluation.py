@@ -73,7 +73,7 @@ def evaluate(model: nn.Module, examples: Examples, objective: Objective, *, batc
     devices = [processes.device] if processes.device.type == "cuda" else []
     with modes_kept(model), torch.no_grad(), torch.random.fork_rng(devices=devices):
         model.eval()
-        torch.manual_seed(_SEED)
+        torch.manual_seed(_SEED + processes.process_index)
         for start in range(0, len(numbers), batch_size):
             batch: Any = send_to_device(examples.batch(numbers[start : start + batch_size]), processes.device)
             means.add(Sums(*objective(model, batch)))

@@ -61,7 +61,7 @@ def write_fine_tuned_card(
     recipe: Mapping[str, Any],
     data: str,
     counts: Mapping[str, int],
-    loss_is: str,
+    measured: Mapping[str, str],
     report: Mapping[str, Any],
     file: Path,
 ) -> None:
@@ -71,7 +71,7 @@ def write_fine_tuned_card(
         library: what opens it: ``transformers``, ``peft`` or ``genaisys``.
         data: what the data are.
         counts: of the examples, by their names.
-        loss_is: what the held-out loss is, and its unit.
+        measured: what the numbers of held-out examples are, by their names in the report: the loss, and its unit.
     """
     base = recipe["model"]
     licence = f", whose licence is {PARTS[base].licence}" if base in PARTS else ""
@@ -91,7 +91,7 @@ Fine-tuned from `{base}`{licence}, with genaisys {__version__}: {report["trained
 - **Command:** `genaisys finetune {name}.yaml`, where that file holds the recipe below.
 - **Steps:** {report["steps"]:,}; these are the weights of step {report["best_step"]:,}.
 
-{_before_and_after(report, loss_is)}
+{_before_and_after(report, measured)}
 
 {_in_a_block(recipe)}
 """,
@@ -99,13 +99,13 @@ Fine-tuned from `{base}`{licence}, with genaisys {__version__}: {report["trained
     )
 
 
-def _before_and_after(report: Mapping[str, Any], loss_is: str) -> str:
+def _before_and_after(report: Mapping[str, Any], measured: Mapping[str, str]) -> str:
     prefix, suffix = "held_out_", "_before"
     names = [name.removeprefix(prefix).removesuffix(suffix) for name in report if name.endswith(suffix)]
     if not names:
         return "Nothing was held out."
     rows = [
-        f"| {loss_is if name == 'loss' else name.replace('_', ' ')} "
+        f"| {measured.get(name) or name.replace('_', ' ')} "
         f"| {report[prefix + name + suffix]:.4f} | {report[prefix + name]:.4f} |"
         for name in names
     ]

@@ -8,7 +8,7 @@ from rdkit import Chem
 
 from genaisys.models.transformer import TransformerLM, gpt
 from genaisys.molecules.generators import load_generator
-from genaisys.molecules.optimisation import CannotOptimise, Optimisation, optimise, stream_optimisation
+from genaisys.molecules.optimisation import CannotOptimise, Found, Optimisation, optimise, stream_optimisation
 from genaisys.molecules.rewards import Rewards, Score
 from genaisys.tokenizers import smiles_tokenizer
 
@@ -124,10 +124,18 @@ def test_who_looks_on_may_stop_at_any_step(prior: TransformerLM) -> None:
 
 
 def test_it_stops_when_the_best_get_no_better(prior: TransformerLM) -> None:
-    """Every molecule has the same score: after the first step none is better."""
-    found = optimise(prior, lambda mols: [0.5] * len(mols), Optimisation(steps=40, patience=3))
-    assert found.step == 4
+    """Every molecule has the same score: once all that can be written are found, nothing gets better."""
+    settings = Optimisation(steps=90, patience=30)
+    found = optimise(prior, lambda mols: [0.5] * len(mols), settings)
+    assert 31 <= found.step < 90
     assert optimise(prior, lambda mols: [0.5] * len(mols), Optimisation(steps=6)).step == 6
+
+
+def test_a_lucky_first_molecule_does_not_end_a_search() -> None:
+    found = Found({"C": 1.0})
+    first = found.mean_of_best()
+    found.scores["O"] = 0.2
+    assert found.mean_of_best() > first
 
 
 def test_settings_without_meaning(prior: TransformerLM) -> None:

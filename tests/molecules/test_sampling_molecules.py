@@ -11,7 +11,7 @@ from rdkit import Chem
 from genaisys.models.transformer import TransformerLM, gpt, llama, teenygpt
 from genaisys.models.transformer.lockstep import sample_many
 from genaisys.molecules.drawing import CannotWrite, draw_grid, write_molecules
-from genaisys.molecules.generators import GeneratorMissing, load_generator
+from genaisys.molecules.generators import GeneratorMissing, load_generator, shipped
 from genaisys.molecules.parsing import NotAMolecule
 from genaisys.molecules.properties import PROPERTIES, properties, properties_of
 from genaisys.molecules.sampling import CannotSample, MoleculeSampling, raw_smiles, sample_molecules, stream_molecules
@@ -230,6 +230,14 @@ def test_settings_without_meaning_and_missing_models() -> None:
             MoleculeSampling(**settings)
     with pytest.raises(GeneratorMissing, match=r"smiles-gpt and smiles-gpt-conditional are shipped.*genaisys train"):
         load_generator("no-such-model")
+
+
+def test_a_name_is_the_shipped_model_and_a_path_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shipped("smiles-gpt") is not None
+    assert shipped("./smiles-gpt") is None
+    with pytest.raises(GeneratorMissing, match="genaisys train smiles-gpt"):
+        load_generator("./smiles-gpt")
 
 
 def test_properties_of_aspirin() -> None:

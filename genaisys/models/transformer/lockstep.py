@@ -215,8 +215,8 @@ def _attend(block: Block, x: Tensor, rotation: Tensor, paths: Tensor, nodes: Ten
 
 
 def _in_fast_arithmetic(model: TransformerLM) -> TransformerLM:
-    """A copy whose matrices are of the type in which this processor multiplies them quickest."""
-    copy = deepcopy(model)
+    """A copy on the processor, whose matrices are of the type in which it multiplies them quickest."""
+    copy = deepcopy(model).cpu()
     for layer in copy.modules():
         if isinstance(layer, nn.Linear):
             layer.to(fast_dtype())

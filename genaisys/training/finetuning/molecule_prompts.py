@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 
@@ -41,7 +40,7 @@ def told(
         raise RecipeWrong("data tell what molecules are wished: this model cannot be told anything, so leave them out")
     if not data.of_molecules:
         raise RecipeWrong("data are no molecules: name moses or drugs, or files with document: molecule")
-    molecules = training_and_held_out(replace(data, randomised=0), folder)
+    molecules = training_and_held_out(data, folder)
 
     def of(part: list[str], seed: int) -> Prompts:
         known = annotated(part, lambda done: tell(f"properties of molecules: {done:,} of {len(part):,}"))

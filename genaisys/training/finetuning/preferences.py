@@ -70,8 +70,13 @@ def preference_loss(beta: float) -> Objective:
     return objective
 
 
-def log_probs(model: TransformerLM, batch: Batch) -> Tensor:
-    """``log p`` of the learned tokens of each text, in nats. -> [number of texts]"""
-    logits, targets, segments = logits_of_learned(model, batch)
+def log_probs(model: TransformerLM, batch: Batch, impossible: Sequence[int] = ()) -> Tensor:
+    """``log p`` of the learned tokens of each text, in nats; of texts without ``impossible`` tokens, if there are such.
+
+    -> [number of texts]
+    """
+    logits, targets, segments = logits_of_learned(model, batch)  # [N, V], [N], [N]
+    if impossible:
+        logits = logits.index_fill(-1, targets.new_tensor(impossible), -torch.inf)
     losses = cross_entropy(logits, targets)
     return -losses.new_zeros(int(batch["segments"].max()) + 1).index_add(0, segments, losses)

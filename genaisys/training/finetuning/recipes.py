@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -27,10 +27,10 @@ from genaisys.models.text_classifier import TextClassifier
 from genaisys.models.transformer import TransformerLM
 from genaisys.models.transformer.generation import NoTokenizer
 from genaisys.molecules.conditions import opening
-from genaisys.molecules.demands import judge
+from genaisys.molecules.demands import DEMANDS, judge
 from genaisys.molecules.generators import shipped
 from genaisys.training.context import set_context
-from genaisys.training.fields import RecipeWrong, filled
+from genaisys.training.fields import RecipeWrong, chosen, filled
 from genaisys.training.finetuning.adapter_files import require_adapter_format
 from genaisys.training.finetuning.added_tokens import add_tokens, train_rows
 from genaisys.training.finetuning.chat_tokens import ChatTokens, Fitted, Tokenised
@@ -44,6 +44,7 @@ from genaisys.training.finetuning.rows import Conversations, learned_tokens
 from genaisys.training.finetuning.tuning import Prepared, tune
 from genaisys.training.finetuning.verdicts import verdict_loss
 from genaisys.training.metrics import Record
+from genaisys.training.processes import training_processes
 from genaisys.training.recipe_files import find_recipe, read_recipe
 from genaisys.training.settings import TrainingSettings
 from genaisys.training.texts import TextData, sequences_of, training_and_held_out
@@ -222,11 +223,11 @@ class VerdictRecipe(_Recipe):
         demands: what else than to be a molecule is demanded: ``filters`` (those of MOSES), ``scaffold`` (the one that
             was told is in it).
         draws: molecules that are written after each prompt; ``batch_size`` is the number of prompts.
-        sigma: how much less likely what is refused shall be, in nats.
+        sigma: how much less likely what is refused shall be beside what is accepted, in nats.
     """
 
     data: TextData | None = None
-    demands: tuple[Literal["filters", "scaffold"], ...] = ()
+    demands: tuple[str, ...] = ()
     draws: int = 16
     sigma: float = 4.0
 
@@ -235,22 +236,35 @@ class VerdictRecipe(_Recipe):
             raise RecipeWrong(f"draws is {self.draws}: it must be at least 2, of which one may be better")
         if not 0 < self.sigma < float("inf"):
             raise RecipeWrong(f"sigma is {self.sigma}: it must be above 0")
+        for name in self.demands:
+            chosen(name, DEMANDS, "demands")
+        if self.data is None and "scaffold" in self.demands:
+            raise RecipeWrong("demands have scaffold, and nothing is told: name data, whose scaffolds are")
         if self.data is not None:
             self.data.described()  # is there such a data set?
+            if self.data.randomised:
+                raise RecipeWrong("data.randomised has no meaning here: nothing is learned but from verdicts")
 
     def prepared(self, folder: Path, tell: Tell) -> Prepared:
         model = self._with_tokens(())
         assert model.tokenizer is not None
+        if not model.config.ends:
+            raise NoTokenizer(f"{self.model} has no end token (EOS): it cannot write molecules")
         held_out = -(-_JUDGED // self.draws)
-        if self.data is None:
-            prompts, validation = untold(model, held_out)
-            described = "none: it learns from verdicts on what it writes"
-        else:
-            prompts, validation = told(model, self.data, folder, held_out, tell)
-            described = f"what is told is true of molecules of {self.data.described()[0]}"
+        with training_processes().local_main_process_first():  # which fetches and computes what the others then find
+            accepts = judge(model.tokenizer, self.demands)
+            if self.data is None:
+                prompts, validation = untold(model, held_out)
+                described = "what it writes itself, judged"
+            else:
+                prompts, validation = told(model, self.data, folder, held_out, tell)
+                what, licence = self.data.described()
+                described = (
+                    f"what it writes itself, judged, when it is told what is true of {what} (licence: {licence})"
+                )
         reference = deepcopy(model)
         self._with_adapter(model)
-        loss = verdict_loss(judge(model.tokenizer, self.demands), reference, self.sigma, self.draws)
+        loss = verdict_loss(accepts, reference, self.sigma, self.draws)
         counts = {"prompts": len(prompts), "held_out_prompts": len(validation), "texts_a_prompt": self.draws}
         loss_is, accepted = "log-variance loss, nats²", "share of texts accepted"
         return Prepared(model, model, prompts, validation, loss, loss_is, accepted, described, counts)

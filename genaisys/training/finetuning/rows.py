@@ -90,7 +90,4 @@ def logits_of_learned(model: TransformerLM, batch: Batch) -> tuple[Tensor, Tenso
     shared = segments.max() >= len(segments)  # otherwise what comes before padding does not see it anyway
     features = model.features(tokens[:, :-1], segments=segments[:, :-1] if shared else None)
     wanted = learned[:, 1:]  # [B, T - 1]
-    logits = model.head(features[wanted])  # [N, V]
-    if model.config.impossible:
-        logits = logits.index_fill(-1, tokens.new_tensor(model.config.impossible), -torch.inf)
-    return logits, tokens[:, 1:][wanted], segments[:, 1:][wanted]
+    return model.head(features[wanted]), tokens[:, 1:][wanted], segments[:, 1:][wanted]

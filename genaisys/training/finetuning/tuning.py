@@ -73,7 +73,7 @@ def tune(
     held_out = prepared.held_out if len(prepared.held_out) else None
     weights, trained = sum(weight.numel() for weight in model.parameters()), trained_weights(model)
     at_once = settings.micro_batch_size or settings.batch_size
-    on_record({"step": 0, "preparing": "measuring what it can before"})
+    on_record({"step": 0, "preparing": "measuring the model before training"})
     before = evaluate(model, held_out, prepared.objective, batch_size=at_once) if held_out else {}
     data = {"data": prepared.training.fingerprint, "held_out_data": prepared.held_out.fingerprint}
     result = train(
@@ -98,10 +98,11 @@ def tune(
         **{f"held_out_{name}": value for name, value in result.held_out.items()},
     }
     if processes.is_main_process:
+        measured = {"loss": prepared.loss_is, "accuracy": prepared.accuracy_is}
 
         def write_card(folder: Path, library: str) -> None:
             file = folder / "README.md"
-            write_fine_tuned_card(name, library, recipe, prepared.data, prepared.counts, prepared.loss_is, report, file)
+            write_fine_tuned_card(name, library, recipe, prepared.data, prepared.counts, measured, report, file)
 
         if lora_layers(backbone) and model is backbone:
             save_adapter(backbone, output / "adapter", base)

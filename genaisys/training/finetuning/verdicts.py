@@ -10,8 +10,8 @@ prompt x the model writes some texts, and the loss is the variance among them of
 
     log q(y | x) - sigma [y is refused] - log p(y | x)
 
-which is 0 for p* alone, and whose gradient is that of the divergence of p from p* (the log-variance loss: Richter et
-al. 2020, arXiv:2010.10436).
+(the log-variance loss: Richter et al. 2020, arXiv:2010.10436). Over all texts it is 0 for p* alone; over n that p has
+drawn, its gradient is 2 (1 - 1/n) times that of the divergence KL(p || p*).
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ class Prompts:
     def batch(self, numbers: Sequence[int]) -> list[Prompt]:
         return [self.prompts[number] for number in numbers]
 
+    def length(self, number: int) -> int:
+        return len(self.prompts[number])
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all prompts, in hexadecimal."""
@@ -55,8 +58,8 @@ def verdict_loss(judge: Judge, reference: TransformerLM, sigma: float, draws: in
     """The log-variance loss, in nats² a text; the metric ``accuracy`` is the share of texts that are accepted.
 
     Args:
-        reference: the model as it began.
-        sigma: how much less likely what is refused shall be, in nats.
+        reference: the model as it began; it is put into eval mode, and cannot learn any more.
+        sigma: how much less likely what is refused shall be beside what is accepted, in nats.
         draws: texts that are written after each prompt, two or more.
     """
     reference.eval().requires_grad_(False)
@@ -68,9 +71,10 @@ def verdict_loss(judge: Judge, reference: TransformerLM, sigma: float, draws: in
             texts = written(model, prompts, draws)
             rows = _rows(model, prompts, texts)
             batch = {name: tensor.to(device) for name, tensor in batch_of(rows).items()}
-            log_p = log_probs(model, batch)  # [prompts x draws]
+            impossible = model.config.impossible  # what is never drawn has no probability
+            log_p = log_probs(model, batch, impossible)  # [prompts x draws]
             with torch.no_grad():
-                log_q = log_probs(reference.to(device), batch)
+                log_q = log_probs(reference.to(device), batch, impossible)
         verdicts = [judge(prompt, text) for prompt, of_it in zip(prompts, texts, strict=True) for text in of_it]
         accepted = torch.tensor(verdicts, device=device)
         gap = (log_q - sigma * ~accepted - log_p).view(-1, draws)

@@ -16,8 +16,11 @@ from genaisys.tokenizers import Tokenizer, smiles_tokenizer
 from genaisys.training import TrainingSettings, train
 from genaisys.training.fields import RecipeWrong
 from genaisys.training.finetuning import verdicts
+from genaisys.training.finetuning.chat_tokens import Tokenised
 from genaisys.training.finetuning.molecule_prompts import told
+from genaisys.training.finetuning.preferences import log_probs
 from genaisys.training.finetuning.recipes import open_fine_tuning
+from genaisys.training.finetuning.rows import batch_of
 from genaisys.training.finetuning.verdicts import Prompts, verdict_loss, written
 from genaisys.training.texts import TextData
 
@@ -84,13 +87,23 @@ def test_at_the_aim_there_is_nothing_to_learn() -> None:
 
 
 def test_the_loss_is_the_variance_after_each_prompt_and_of_what_is_written_alone() -> None:
-    """Nothing is learned of the prompts, and one that is often refused is not compared with one that never is."""
+    """A prompt after which all is refused is not compared with one after which nothing is."""
     model = writer()
     start, (carbon, oxygen) = model.config.start, model.tokenizer.encode("CO")  # type: ignore[union-attr]
     loss = verdict_loss(lambda prompt, _: prompt[-1] == carbon, writer(), 4.0, draws=8)
     sums = loss(model, [[start, carbon], [start, oxygen], [start, carbon, carbon]])
     assert sums[0].item() == pytest.approx(0, abs=1e-6)
     assert sums[2]["accuracy"] == 16  # type: ignore[misc]
+
+
+def test_likelihoods_are_those_of_what_is_drawn() -> None:
+    """Tokens that the model never says have none; else it could learn nothing but to leave them."""
+    model = writer()
+    x = all_texts(model)[1]
+    rows = [row[row != model.config.pad].tolist() for row in x]
+    batch = batch_of([Tokenised((model.config.start, *row), (False, *[True] * len(row))) for row in rows])
+    torch.testing.assert_close(log_probs(model, batch, model.config.impossible), model.log_prob(x), atol=1e-5, rtol=0)
+    assert (log_probs(model, batch) < model.log_prob(x) - 1).all()
 
 
 def test_every_parameter_learns() -> None:
@@ -176,10 +189,17 @@ def test_a_recipe_is_followed_and_goes_on_where_it_was_stopped(tmp_path: Path) -
     assert 0.3 < report["held_out_accuracy_before"] < 1
     assert (report["prompts"], report["held_out_prompts"], report["texts_a_prompt"]) == (1, 8, 32)
     card = (tmp_path / "out" / "model" / "README.md").read_text()
-    assert "| accuracy |" in card
+    assert "| share of texts accepted |" in card
     assert TransformerLM.from_pretrained(tmp_path / "out" / "model").tokenizer is not None
-    again = open_fine_tuning(recipe(tmp_path)).run(tmp_path / "out")
-    assert again == report
+    open_fine_tuning(recipe(tmp_path)).run(tmp_path / "parts")
+    for step in (tmp_path / "parts" / "checkpoints").glob("step-*3"):
+        for part in step.iterdir():
+            part.unlink()
+        step.rmdir()
+    again = open_fine_tuning(recipe(tmp_path)).run(tmp_path / "parts")
+    assert {**again, "output": ""} == {**report, "output": ""}
+    models = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("out", "parts")]
+    assert models[0] == models[1]
 
 
 @pytest.mark.usefixtures("few_are_judged")
@@ -195,7 +215,9 @@ def test_an_adapter_can_learn_from_verdicts_too(tmp_path: Path) -> None:
         ({"draws": 1}, "draws is 1"),
         ({"sigma": 0}, "sigma is 0"),
         ({"demands": ["beauty"]}, "demands is 'beauty'"),
+        ({"demands": ["scaffold"]}, "nothing is told"),
         ({"data": {"files": ["some.smi"], "document": "molecule"}}, "cannot be told anything"),
+        ({"data": {"files": ["some.smi"], "document": "molecule", "randomised": 3}}, "randomised has no meaning"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
