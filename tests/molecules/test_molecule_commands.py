@@ -141,6 +141,14 @@ def test_optimise_gives_different_ones_of_a_score(agent_writes_carbon: Path) -> 
     assert "no molecule has the score that is wanted, the highest is 0.4" in done.stderr
 
 
+def test_a_search_ends_when_the_best_get_no_better(agent_writes_carbon: Path) -> None:
+    """It writes the same in its second step as in its first."""
+    arguments = ["molecules", "optimise", "--model", str(agent_writes_carbon), "--steps", "9", "--patience", "1"]
+    done = run(app, [*arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["steps"] == 2
+
+
 def test_an_interrupted_search_gives_what_it_has_found(agent_writes_carbon: Path, tmp_path: Path) -> None:
     file = tmp_path / "best.csv"
     done = run(app, ["molecules", "optimise", "--model", str(agent_writes_carbon), "--out", str(file)])

@@ -220,26 +220,29 @@ class VerdictRecipe(_Recipe):
 
     Attributes:
         data: molecules, of which a model with conditions is told; None: it is told nothing.
-        demands: what else than to be a molecule is demanded: ``filters`` (those of MOSES), ``scaffold`` (the one that
-            was told is in it).
+        demands: what else than to be a molecule is demanded: ``filters``, which are those of MOSES.
         draws: molecules that are written after each prompt; ``batch_size`` is the number of prompts.
         sigma: how much less likely what is refused shall be beside what is accepted, in nats.
+        blend: the share of the learned weights in those that are kept; the rest are those that it began with.
     """
 
     data: TextData | None = None
     demands: tuple[str, ...] = ()
     draws: int = 16
     sigma: float = 4.0
+    blend: float = 1.0
 
     def __post_init__(self) -> None:
         if self.draws < 2:
             raise RecipeWrong(f"draws is {self.draws}: it must be at least 2, of which one may be better")
         if not 0 < self.sigma < float("inf"):
             raise RecipeWrong(f"sigma is {self.sigma}: it must be above 0")
+        if not 0 < self.blend <= 1:
+            raise RecipeWrong(f"blend is {self.blend}: it is a share, above 0 and at most 1")
+        if self.blend < 1 and self.lora is not None:
+            raise RecipeWrong("blend below 1 needs lora: null, for it mixes whole weights")
         for name in self.demands:
             chosen(name, DEMANDS, "demands")
-        if self.data is None and "scaffold" in self.demands:
-            raise RecipeWrong("demands have scaffold, and nothing is told: name data, whose scaffolds are")
         if self.data is not None:
             self.data.described()  # is there such a data set?
             if self.data.randomised:
@@ -252,7 +255,7 @@ class VerdictRecipe(_Recipe):
             raise NoTokenizer(f"{self.model} has no end token (EOS): it cannot write molecules")
         held_out = -(-_JUDGED // self.draws)
         with training_processes().local_main_process_first():  # which fetches and computes what the others then find
-            accepts = judge(model.tokenizer, self.demands)
+            accepts = judge(self.demands)
             if self.data is None:
                 prompts, validation = untold(model, held_out)
                 described = "what it writes itself, judged"
@@ -264,10 +267,11 @@ class VerdictRecipe(_Recipe):
                 )
         reference = deepcopy(model)
         self._with_adapter(model)
-        loss = verdict_loss(accepts, reference, self.sigma, self.draws)
+        decode = model.tokenizer.decode
+        loss = verdict_loss(lambda text: accepts(decode(text)), reference, self.sigma, self.draws)
         counts = {"prompts": len(prompts), "held_out_prompts": len(validation), "texts_a_prompt": self.draws}
         loss_is, accepted = "log-variance loss, nats²", "share of texts accepted"
-        return Prepared(model, model, prompts, validation, loss, loss_is, accepted, described, counts)
+        return Prepared(model, model, prompts, validation, loss, loss_is, accepted, described, counts, self.blend)
 
 
 KINDS: Mapping[str, type[_Recipe]] = {

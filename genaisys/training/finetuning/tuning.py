@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+from torch import Tensor, nn
+
 from genaisys.models.text_classifier import TextClassifier
 from genaisys.models.transformer import TransformerLM
 from genaisys.training.curves import draw_curves
@@ -38,6 +41,7 @@ class Prepared:
         loss_is, accuracy_is: what the loss is, and its unit; and what the metric ``accuracy`` is.
         data: what the examples are.
         counts: of them, for the report.
+        blend: the share of the learned weights in those that are kept; the rest are those that it began with.
     """
 
     model: TransformerLM | TextClassifier
@@ -49,6 +53,7 @@ class Prepared:
     accuracy_is: str
     data: str
     counts: Mapping[str, int]
+    blend: float = 1.0
 
 
 def tune(
@@ -75,6 +80,7 @@ def tune(
     at_once = settings.micro_batch_size or settings.batch_size
     on_record({"step": 0, "preparing": "measuring the model before training"})
     before = evaluate(model, held_out, prepared.objective, batch_size=at_once) if held_out else {}
+    beginning = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
     data = {"data": prepared.training.fingerprint, "held_out_data": prepared.held_out.fingerprint}
     result = train(
         model,
@@ -86,6 +92,10 @@ def tune(
         described={"recipe": recipe, **data},
         on_record=on_record,
     )
+    after = result.held_out
+    if prepared.blend < 1:
+        _blend(model, beginning, prepared.blend)
+        after = evaluate(model, held_out, prepared.objective, batch_size=at_once) if held_out else {}
     report = {
         "output": str(output),
         "steps": result.step,
@@ -95,7 +105,7 @@ def tune(
         "trained_share": trained / weights,
         **prepared.counts,
         **{f"held_out_{name}_before": value for name, value in before.items()},
-        **{f"held_out_{name}": value for name, value in result.held_out.items()},
+        **{f"held_out_{name}": value for name, value in after.items()},
     }
     if processes.is_main_process:
         measured = {"loss": prepared.loss_is, "accuracy": prepared.accuracy_is}
@@ -114,3 +124,14 @@ def tune(
         draw_curves(records, output / "curves.png", loss_is=prepared.loss_is, accuracy_is=prepared.accuracy_is)
     processes.wait_for_everyone()
     return report
+
+
+@torch.no_grad()
+def _blend(model: nn.Module, beginning: Mapping[str, Tensor], share: float) -> None:
+    """Go back towards the beginning: what was learned fades in proportion, what was lost on the way faster.
+
+    Wortsman et al. 2022, arXiv:2109.01903.
+    """
+    for name, weight in model.named_parameters():
+        if name in beginning:
+            weight.copy_(beginning[name].lerp(weight, share))

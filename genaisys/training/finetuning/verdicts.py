@@ -30,7 +30,7 @@ from genaisys.training.finetuning.rows import batch_of
 from genaisys.training.objectives import Objective, Sums
 
 Prompt = Sequence[int]  # tokens, BOS included
-Judge = Callable[[Prompt, Sequence[int]], bool]  # of a prompt and a text after it, without its end token
+Judge = Callable[[Sequence[int]], bool]  # of what was written after a prompt, without its end token
 
 
 class Prompts:
@@ -75,7 +75,7 @@ def verdict_loss(judge: Judge, reference: TransformerLM, sigma: float, draws: in
             log_p = log_probs(model, batch, impossible)  # [prompts x draws]
             with torch.no_grad():
                 log_q = log_probs(reference.to(device), batch, impossible)
-        verdicts = [judge(prompt, text) for prompt, of_it in zip(prompts, texts, strict=True) for text in of_it]
+        verdicts = [judge(text) for after_one in texts for text in after_one]
         accepted = torch.tensor(verdicts, device=device)
         gap = (log_q - sigma * ~accepted - log_p).view(-1, draws)
         total = (gap - gap.mean(dim=1, keepdim=True)).square().sum()

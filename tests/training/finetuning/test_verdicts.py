@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from genaisys.models.transformer import TransformerLM, gpt, llama
-from genaisys.molecules.conditions import condition_tokens, conditions_of
+from genaisys.molecules.conditions import condition_tokens
 from genaisys.molecules.demands import judge
 from genaisys.tokenizers import Tokenizer, smiles_tokenizer
 from genaisys.training import TrainingSettings, train
@@ -22,6 +22,7 @@ from genaisys.training.finetuning.preferences import log_probs
 from genaisys.training.finetuning.recipes import open_fine_tuning
 from genaisys.training.finetuning.rows import batch_of
 from genaisys.training.finetuning.verdicts import Prompts, verdict_loss, written
+from genaisys.training.metrics import read_metrics
 from genaisys.training.texts import TextData
 
 
@@ -50,7 +51,7 @@ def learned(model: TransformerLM, sigma: float, folder: Path, accepts: str) -> N
     reference.load_state_dict(model.state_dict())
     assert model.tokenizer is not None
     tokenizer = model.tokenizer
-    loss = verdict_loss(lambda _, text: tokenizer.decode(text).endswith(accepts), reference, sigma, draws=128)
+    loss = verdict_loss(lambda text: tokenizer.decode(text).endswith(accepts), reference, sigma, draws=128)
     settings = TrainingSettings(
         150, 1, learning_rate=0.01, final_learning_rate=0.01, weight_decay=0, evaluate_every=1000
     )
@@ -77,7 +78,7 @@ def test_at_the_aim_there_is_nothing_to_learn() -> None:
     """Where all or none is accepted, the loss and its gradient are zero at the beginning."""
     model = writer()
     for verdict in (True, False):
-        loss = verdict_loss(lambda prompt, text, verdict=verdict: verdict, writer(), 4.0, draws=64)
+        loss = verdict_loss(lambda text, verdict=verdict: verdict, writer(), 4.0, draws=64)
         sums = loss(model, [[model.config.start]])
         total = sums[0]
         total.backward()
@@ -86,11 +87,12 @@ def test_at_the_aim_there_is_nothing_to_learn() -> None:
         assert all(weight.grad is None or weight.grad.abs().max() < 1e-4 for weight in model.parameters())
 
 
-def test_the_loss_is_the_variance_after_each_prompt_and_of_what_is_written_alone() -> None:
+def test_the_loss_is_the_variance_after_each_prompt() -> None:
     """A prompt after which all is refused is not compared with one after which nothing is."""
     model = writer()
     start, (carbon, oxygen) = model.config.start, model.tokenizer.encode("CO")  # type: ignore[union-attr]
-    loss = verdict_loss(lambda prompt, _: prompt[-1] == carbon, writer(), 4.0, draws=8)
+    in_order = iter([True] * 8 + [False] * 8 + [True] * 8)
+    loss = verdict_loss(lambda text: next(in_order), writer(), 4.0, draws=8)
     sums = loss(model, [[start, carbon], [start, oxygen], [start, carbon, carbon]])
     assert sums[0].item() == pytest.approx(0, abs=1e-6)
     assert sums[2]["accuracy"] == 16  # type: ignore[misc]
@@ -108,7 +110,7 @@ def test_likelihoods_are_those_of_what_is_drawn() -> None:
 
 def test_every_parameter_learns() -> None:
     model = writer()
-    loss = verdict_loss(lambda _, text: len(text) > 1, writer(), 4.0, draws=64)
+    loss = verdict_loss(lambda text: len(text) > 1, writer(), 4.0, draws=64)
     loss(model, [[model.config.start]])[0].backward()
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in model.parameters())
 
@@ -125,25 +127,13 @@ def conditional_tokenizer() -> Tokenizer:
     return Tokenizer(plain.backend, plain.special_tokens)
 
 
-def test_a_judge_refuses_what_is_no_molecule_or_lacks_what_was_told() -> None:
-    tokenizer = conditional_tokenizer()
-    conditions = conditions_of(tokenizer)
-    assert conditions is not None
-
-    def accepted(smiles: str, *demands: str, scaffold: str = "") -> bool:
-        told = [conditions.scaffold, *tokenizer.encode(scaffold)] if scaffold else []
-        prompt = [tokenizer.bos or 0, *told, conditions.molecule]
-        return judge(tokenizer, demands)(prompt, tokenizer.encode(smiles))
-
-    assert accepted("Cc1ccccc1")
-    assert not accepted("Cc1ccccc")
-    assert not accepted("")
-    assert accepted("CCCl")
-    assert not accepted("CCCl", "filters")  # an alkyl chloride
-    assert accepted("Cc1ccccc1", "filters", "scaffold")
-    assert accepted("Cc1ccccc1", "scaffold", scaffold="c1ccccc1")
-    assert not accepted("CC1CCNCC1", "scaffold", scaffold="c1ccccc1")
-    assert accepted("CC1CCNCC1", scaffold="c1ccccc1")
+def test_a_judge_refuses_what_is_no_molecule_or_has_an_alert() -> None:
+    assert judge([])("Cc1ccccc1")
+    assert not judge([])("Cc1ccccc")
+    assert not judge([])("")
+    assert judge([])("CCCl")
+    assert not judge(["filters"])("CCCl")  # an alkyl chloride
+    assert judge(["filters"])("Cc1ccccc1")
 
 
 def test_prompts_tell_what_is_true_of_known_molecules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,6 +193,21 @@ def test_a_recipe_is_followed_and_goes_on_where_it_was_stopped(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("few_are_judged")
+def test_a_blend_lies_between_the_beginning_and_what_was_learned(tmp_path: Path) -> None:
+    writer().save_pretrained(tmp_path / "start")
+    open_fine_tuning(recipe(tmp_path)).run(tmp_path / "whole")
+    report = open_fine_tuning(recipe(tmp_path, blend=0.25)).run(tmp_path / "part")
+    start, whole, part = (
+        TransformerLM.from_pretrained(tmp_path / name).state_dict() for name in ("start", "whole/model", "part/model")
+    )
+    for name, weight in part.items():
+        torch.testing.assert_close(weight, 0.75 * start[name] + 0.25 * whole[name])
+    assert not torch.equal(start["head.weight"], part["head.weight"])
+    loss = read_metrics(tmp_path / "part" / "metrics.jsonl")[-1]["held_out"]["loss"]
+    assert report["held_out_loss"] != loss  # it is that of the blend
+
+
+@pytest.mark.usefixtures("few_are_judged")
 def test_an_adapter_can_learn_from_verdicts_too(tmp_path: Path) -> None:
     writer(preset=llama).save_pretrained(tmp_path / "start")
     open_fine_tuning(recipe(tmp_path, lora={"rank": 2, "alpha": 4})).run(tmp_path / "out")
@@ -214,8 +219,9 @@ def test_an_adapter_can_learn_from_verdicts_too(tmp_path: Path) -> None:
     [
         ({"draws": 1}, "draws is 1"),
         ({"sigma": 0}, "sigma is 0"),
+        ({"blend": 0}, "blend is 0"),
+        ({"blend": 0.5, "lora": {"rank": 2}}, "needs lora: null"),
         ({"demands": ["beauty"]}, "demands is 'beauty'"),
-        ({"demands": ["scaffold"]}, "nothing is told"),
         ({"data": {"files": ["some.smi"], "document": "molecule"}}, "cannot be told anything"),
         ({"data": {"files": ["some.smi"], "document": "molecule", "randomised": 3}}, "randomised has no meaning"),
     ],
