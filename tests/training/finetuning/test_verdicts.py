@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from genaisys.models.transformer import TransformerLM, gpt, llama
+from genaisys.molecules import demands, profiles
 from genaisys.molecules.conditions import condition_tokens
 from genaisys.molecules.demands import judge
 from genaisys.tokenizers import Tokenizer, smiles_tokenizer
@@ -127,13 +128,25 @@ def conditional_tokenizer() -> Tokenizer:
     return Tokenizer(plain.backend, plain.special_tokens)
 
 
-def test_a_judge_refuses_what_is_no_molecule_or_has_an_alert() -> None:
+def test_a_judge_refuses_what_is_no_molecule_or_lacks_what_is_demanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demands, "DEMANDS", {"small": lambda mol: mol.GetNumAtoms() < 5})
     assert judge([])("Cc1ccccc1")
     assert not judge([])("Cc1ccccc")
     assert not judge([])("")
-    assert judge([])("CCCl")
-    assert not judge(["filters"])("CCCl")  # an alkyl chloride
-    assert judge(["filters"])("Cc1ccccc1")
+    assert judge(["small"])("CCCl")
+    assert not judge(["small"])("Cc1ccccc1")
+    assert not judge(["small"])("CC(")
+
+
+def test_the_filters_of_moses_can_be_demanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiles, "structural_alerts", lambda: ("[H]C([H])([#6])[F,Cl,Br,I]",))
+    profiles._alerts.cache_clear()
+    try:
+        accepts = judge(["filters"])
+        assert accepts("Cc1ccccc1")
+        assert not accepts("CCCl")  # an alkyl chloride
+    finally:
+        profiles._alerts.cache_clear()
 
 
 def test_prompts_tell_what_is_true_of_known_molecules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
