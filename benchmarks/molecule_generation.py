@@ -72,7 +72,8 @@ def measured(model: TransformerLM, samples: int, seeds: int, temperature: float)
         sampled = time.perf_counter()
         results.append(moses_metrics(smiles))
         print(f"temperature {temperature:g}, seed {seed}: sampled in {sampled - began:.0f} s, "
-              f"scored in {time.perf_counter() - sampled:.0f} s", flush=True)  # fmt: skip
+              f"scored in {time.perf_counter() - sampled:.0f} s:",
+              ", ".join(f"{name} {results[-1][name]:.4f}" for name in COLUMNS), flush=True)  # fmt: skip
     return [mean(each[name] for each in results) for name in COLUMNS]
 
 

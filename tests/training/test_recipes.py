@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from genaisys.cli import app
 from genaisys.models.transformer import TransformerLM
+from genaisys.molecules.generators import shipped
 from genaisys.molecules.parsing import canonical
 from genaisys.training.fields import RecipeWrong, filled
 from genaisys.training.finetuning.recipes import KINDS as FINE_TUNING_KINDS
@@ -261,3 +263,12 @@ def test_files_of_somebody_else_are_never_overwritten(tmp_path: Path) -> None:
         open_recipe(written(tmp_path)).run(output)
     assert [path.name for path in output.iterdir()] == ["README.md"]
     assert (output / "README.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize("model", ["smiles-gpt", "smiles-gpt-conditional"])
+def test_the_cards_of_shipped_models_hold_their_recipes(model: str) -> None:
+    folder = shipped(model)
+    assert folder is not None
+    blocks = re.findall(r"```yaml\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    recipes = [(SHIPPED / f"{model}{which}.yaml").read_text() for which in ("", "-verdicts")]
+    assert [*map(yaml.safe_load, blocks)] == [*map(yaml.safe_load, recipes)]

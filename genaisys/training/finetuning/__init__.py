@@ -1,1 +1,1 @@
-"""Fine-tuning: conversations, preferences and labels, with LoRA or of all weights."""
+"""Fine-tuning: from conversations, preferences, labels, texts and verdicts, with LoRA or of all weights."""

@@ -80,7 +80,8 @@ def tune(
     at_once = settings.micro_batch_size or settings.batch_size
     on_record({"step": 0, "preparing": "measuring the model before training"})
     before = evaluate(model, held_out, prepared.objective, batch_size=at_once) if held_out else {}
-    beginning = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+    learning = model.named_parameters() if prepared.blend < 1 else ()
+    beginning = {name: weight.detach().clone() for name, weight in learning if weight.requires_grad}
     data = {"data": prepared.training.fingerprint, "held_out_data": prepared.held_out.fingerprint}
     result = train(
         model,

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from rdkit import Chem
 
 from genaisys.models.transformer import TransformerLM, gpt, llama
 from genaisys.molecules import demands, profiles
-from genaisys.molecules.conditions import condition_tokens
+from genaisys.molecules.conditions import condition_tokens, conditions_of
 from genaisys.molecules.demands import judge
+from genaisys.molecules.properties import PROPERTIES
 from genaisys.tokenizers import Tokenizer, smiles_tokenizer
 from genaisys.training import TrainingSettings, train
 from genaisys.training.fields import RecipeWrong
@@ -24,7 +26,7 @@ from genaisys.training.finetuning.recipes import open_fine_tuning
 from genaisys.training.finetuning.rows import batch_of
 from genaisys.training.finetuning.verdicts import Prompts, verdict_loss, written
 from genaisys.training.metrics import read_metrics
-from genaisys.training.texts import TextData
+from genaisys.training.texts import TextData, training_and_held_out
 
 
 def writer(context_length: int = 5, preset: Any = gpt) -> TransformerLM:
@@ -162,7 +164,14 @@ def test_prompts_tell_what_is_true_of_known_molecules(tmp_path: Path, monkeypatc
     texts = [tokenizer.decode(prompt, skip_special_tokens=False) for prompt in learned.prompts]
     begin = re.escape(tokenizer.decode(learned.prompts[0][:1], skip_special_tokens=False))
     pattern = begin + r"(<logP -?[\d.]+>)?(<scaffold>c1ccccc1)?<molecule>"
-    assert all(re.fullmatch(pattern, text) for text in texts)
+    bins = conditions_of(tokenizer).bins["logP"]  # type: ignore[union-attr]
+    for text, smiles in zip(texts, training_and_held_out(data, tmp_path).learned, strict=True):
+        found = re.fullmatch(pattern, text)
+        assert found
+        if found[1]:
+            true = min(max(PROPERTIES["logP"](Chem.MolFromSmiles(smiles)), bins.values[0]), bins.values[-1])
+            assert abs(float(found[1][6:-1]) - true) <= 0.501 * bins.step
+    assert 0 < sum("<logP" in text for text in texts) < len(texts)
     assert 0 < sum("<scaffold>" in text for text in texts) < len(texts)
     assert heard
 
